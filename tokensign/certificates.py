@@ -1,0 +1,175 @@
+"""X.509 certificates as the rest of tokensign sees them.
+
+A `Certificate` keeps the DER bytes as they were received, and reads from them on demand what CMS and
+S/MIME need. asn1crypto does the reading, because it also reads the certificates of old messages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+from asn1crypto import pem, x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from tokensign import der as _der
+from tokensign.errors import MalformedError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+__all__ = ["Certificate", "load_certificates"]
+
+
+class Certificate:
+    """One X.509 certificate (RFC 5280).
+
+    Two certificates are equal when their bytes are.
+
+    Args:
+        der: The certificate's bytes, DER.
+
+    Raises:
+        MalformedError: The bytes are not a certificate.
+    """
+
+    def __init__(self, der: bytes) -> None:
+        self.der = bytes(der)
+        try:
+            self.asn1: Any = x509.Certificate.load(self.der, strict=True)
+            # Touch what every use needs, so that a broken certificate fails here and not in the middle.
+            self.serial_number: int = self.asn1.serial_number
+            self.subject: str = self.asn1.subject.human_friendly
+            self.issuer: str = self.asn1.issuer.human_friendly
+            self.not_before: datetime = self.asn1.not_valid_before
+            self.not_after: datetime = self.asn1.not_valid_after
+            _ = self.asn1.critical_extensions
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+            raise MalformedError("the certificate cannot be read", hint=_first_line(error)) from error
+
+    @classmethod
+    def from_asn1(cls, certificate: Any) -> Self:  # noqa: ANN401 - asn1crypto has no types
+        """Wrap an asn1crypto certificate."""
+        return cls(certificate.dump())
+
+    @cached_property
+    def public_key_info(self) -> bytes:
+        """SubjectPublicKeyInfo, DER."""
+        encoded: bytes = self.asn1.public_key.dump()
+        return encoded
+
+    @cached_property
+    def public_key(self) -> PublicKeyTypes:
+        """The public key as cryptography has it.
+
+        Raises:
+            UnsupportedError: The key's type is not known, or the key is not valid.
+        """
+        try:
+            return load_der_public_key(self.public_key_info)
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise UnsupportedError(
+                f"the public key of {self.subject} cannot be used", hint=_first_line(error)
+            ) from error
+
+    @cached_property
+    def issuer_and_serial_number(self) -> bytes:
+        """IssuerAndSerialNumber (RFC 5652 section 10.2.4), DER; names the certificate in a message."""
+        tbs = self.asn1["tbs_certificate"]
+        content: bytes = tbs["issuer"].dump() + tbs["serial_number"].dump()
+        return _der.sequence(content)
+
+    @cached_property
+    def subject_key_identifier(self) -> bytes | None:
+        """The value of the subjectKeyIdentifier extension, or None where the certificate has none."""
+        identifier: bytes | None = self.asn1.key_identifier
+        return identifier
+
+    @cached_property
+    def key_usage(self) -> frozenset[str] | None:
+        """The key usages, in asn1crypto's names ("digital_signature"), or None: no restriction."""
+        value = self.asn1.key_usage_value
+        return None if value is None else frozenset(value.native)
+
+    @cached_property
+    def extended_key_usage(self) -> frozenset[str] | None:
+        """The extended key usages, in asn1crypto's names or dotted, or None: no restriction."""
+        value = self.asn1.extended_key_usage_value
+        return None if value is None else frozenset(value.native)
+
+    @cached_property
+    def is_ca(self) -> bool:
+        """Whether basicConstraints makes it a CA certificate."""
+        return bool(self.asn1.ca)
+
+    @cached_property
+    def is_self_issued(self) -> bool:
+        """Whether subject and issuer are the same name."""
+        return bool(self.asn1.self_issued)
+
+    @cached_property
+    def emails(self) -> tuple[str, ...]:
+        """The e-mail addresses it was issued for.
+
+        rfc822Name of subjectAltName; only where there is none, emailAddress of the subject
+        (RFC 8550 section 3).
+        """
+        names = self.asn1.subject_alt_name_value
+        found = [name.native for name in names or () if name.name == "rfc822_name"]
+        if not found:
+            found = [
+                attribute["value"].native
+                for part in self.asn1.subject.chosen
+                for attribute in part
+                if attribute["type"].native == "email_address"
+            ]
+        return tuple(found)
+
+    @cached_property
+    def sha256(self) -> bytes:
+        """The SHA-256 fingerprint, 32 octets."""
+        return hashlib.sha256(self.der).digest()
+
+    def pem(self) -> str:
+        """The certificate as PEM text (RFC 7468)."""
+        armored: bytes = pem.armor("CERTIFICATE", self.der)
+        return armored.decode("ascii")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Certificate) and other.der == self.der
+
+    def __hash__(self) -> int:
+        return hash(self.der)
+
+    def __repr__(self) -> str:
+        return f"<Certificate {self.subject!r} serial {self.serial_number:x}>"
+
+
+def load_certificates(data: bytes) -> list[Certificate]:
+    """Read certificates from PEM text (any number) or from DER bytes (one).
+
+    Args:
+        data: The content of a certificate file. Other PEM objects between the certificates are passed over.
+
+    Raises:
+        MalformedError: There is no certificate in it, or one cannot be read.
+    """
+    if b"-----BEGIN " not in data:
+        return [Certificate(data)]
+    try:
+        objects: Iterable[tuple[str, Any, bytes]] = list(pem.unarmor(data, multiple=True))
+    except ValueError as error:
+        raise MalformedError("the PEM text is broken", hint=_first_line(error)) from error
+    found = [Certificate(der) for kind, _, der in objects if kind in ("CERTIFICATE", "X509 CERTIFICATE")]
+    if not found:
+        raise MalformedError("there is no certificate in the PEM text")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,209 @@
+"""Every error that tokensign raises, in one tree.
+
+    TokensignError
+    ├── UsageError                    2   a call or a configuration that cannot be meant
+    │   └── ConfigurationError
+    ├── TokenError                    3   the token, its module, or a key on it
+    │   ├── ModuleError
+    │   ├── TokenNotFoundError
+    │   ├── TokenRemovedError
+    │   ├── KeyNotFoundError
+    │   ├── AmbiguousNameError
+    │   ├── MechanismError
+    │   ├── WeakKeyError
+    │   └── PinError
+    │       ├── PinUnavailableError
+    │       ├── PinIncorrectError
+    │       └── PinLockedError
+    ├── MessageError                  4   a message that cannot be used
+    │   ├── MalformedError
+    │   ├── UnsupportedError
+    │   │   └── LegacyAlgorithmError
+    │   └── DecryptionError
+    ├── VerificationError             1   a signature that does not hold; carries the report
+    ├── UntrustedError                1   a certificate that does not lead to a trust anchor
+    ├── SigningError                  1   a fresh signature that its own public key refuses
+    └── FileError                     5   a file or a stream
+        └── OutputExistsError
+
+The number is the exit code of the command line. Each error says what failed, to which object, and
+in `hint` what to do next. No message ever holds a PIN, a key or decrypted content.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from tokensign.verification import VerificationReport
+
+__all__ = [
+    "AmbiguousNameError",
+    "ConfigurationError",
+    "DecryptionError",
+    "FileError",
+    "KeyNotFoundError",
+    "LegacyAlgorithmError",
+    "MalformedError",
+    "MechanismError",
+    "MessageError",
+    "ModuleError",
+    "OutputExistsError",
+    "PinError",
+    "PinIncorrectError",
+    "PinLockedError",
+    "PinUnavailableError",
+    "SigningError",
+    "TokenError",
+    "TokenNotFoundError",
+    "TokenRemovedError",
+    "TokensignError",
+    "UnsupportedError",
+    "UntrustedError",
+    "UsageError",
+    "VerificationError",
+    "WeakKeyError",
+]
+
+
+class TokensignError(Exception):
+    """Anything that tokensign refuses or fails to do.
+
+    Args:
+        message: What happened, and to which object. One sentence, no full stop.
+        hint: What the user can do next, or None where nothing helps.
+    """
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(TokensignError):
+    """The call itself cannot be meant: contradicting options, an unknown name."""
+
+    exit_code = 2
+
+
+class ConfigurationError(UsageError):
+    """The configuration file or an environment variable cannot be understood."""
+
+
+class TokenError(TokensignError):
+    """The token, its PKCS#11 module, or an object on it."""
+
+    exit_code = 3
+
+
+class ModuleError(TokenError):
+    """The PKCS#11 module cannot be found, loaded or initialised."""
+
+
+class TokenNotFoundError(TokenError):
+    """No token, or none that fits the name."""
+
+
+class TokenRemovedError(TokenError):
+    """The token was there and is gone."""
+
+
+class KeyNotFoundError(TokenError):
+    """No key or certificate on the token fits the name."""
+
+
+class AmbiguousNameError(TokenError):
+    """A name fits several tokens, keys or certificates; they are listed in the message."""
+
+
+class MechanismError(TokenError):
+    """The token cannot do what was asked of it."""
+
+
+class WeakKeyError(TokenError):
+    """A key lacks the protection that a token key must have."""
+
+
+class PinError(TokenError):
+    """Anything about a PIN. The PIN itself is in no message."""
+
+
+class PinUnavailableError(PinError):
+    """No PIN can be had from the source that was named, or none was named."""
+
+
+class PinIncorrectError(PinError):
+    """The token refused the PIN. It was tried once and is not tried again."""
+
+
+class PinLockedError(PinError):
+    """The PIN is locked, or the next wrong one would lock it."""
+
+
+class MessageError(TokensignError):
+    """A message, certificate or key that cannot be used."""
+
+    exit_code = 4
+
+
+class MalformedError(MessageError):
+    """The bytes are not what they should be: broken encoding, missing or contradicting fields."""
+
+
+class UnsupportedError(MessageError):
+    """The message is well-formed and uses something that tokensign does not do."""
+
+
+class LegacyAlgorithmError(UnsupportedError):
+    """The message uses an algorithm that is read only behind the legacy switch."""
+
+
+class DecryptionError(MessageError):
+    """The message cannot be decrypted here.
+
+    One class and one text for every cause after a recipient was found, so that an attacker who may
+    ask for decryptions learns nothing from it (RFC 3218, RFC 8551 section 6).
+    """
+
+
+class VerificationError(TokensignError):
+    """A signature does not hold: its integrity, the trust in its signer, or the signer's identity.
+
+    Args:
+        message: The verdict in one sentence.
+        report: All that was found; see `tokensign.verification.VerificationReport`.
+        hint: What the user can do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, report: VerificationReport, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.report = report
+
+
+class UntrustedError(TokensignError):
+    """A certificate cannot be trusted: no path to an anchor, expired, revoked, or not meant for this use."""
+
+    exit_code = 1
+
+
+class SigningError(TokensignError):
+    """A signature that the token made does not verify with the key's own public key.
+
+    It is not released: it may reveal the key (fault attacks), and nobody could use it.
+    """
+
+    exit_code = 1
+
+
+class FileError(TokensignError):
+    """A file cannot be read or written."""
+
+    exit_code = 5
+
+
+class OutputExistsError(FileError):
+    """The output exists already; nothing is overwritten unless asked."""
