@@ -19,7 +19,9 @@
     │   ├── MalformedError
     │   ├── UnsupportedError
     │   │   └── LegacyAlgorithmError
+    │   ├── NoRecipientError
     │   └── DecryptionError
+    ├── BadSignatureError             1   one signature is not that of this content by this key
     ├── VerificationError             1   a signature that does not hold; carries the report
     ├── UntrustedError                1   a certificate that does not lead to a trust anchor
     ├── SigningError                  1   a fresh signature that its own public key refuses
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AmbiguousNameError",
+    "BadSignatureError",
     "ConfigurationError",
     "DecryptionError",
     "FileError",
@@ -48,6 +51,7 @@ __all__ = [
     "MechanismError",
     "MessageError",
     "ModuleError",
+    "NoRecipientError",
     "OutputExistsError",
     "PinError",
     "PinIncorrectError",
@@ -160,12 +164,22 @@ class LegacyAlgorithmError(UnsupportedError):
     """The message uses an algorithm that is read only behind the legacy switch."""
 
 
+class NoRecipientError(MessageError):
+    """The message is for others: no key here fits any of its recipients."""
+
+
 class DecryptionError(MessageError):
     """The message cannot be decrypted here.
 
     One class and one text for every cause after a recipient was found, so that an attacker who may
     ask for decryptions learns nothing from it (RFC 3218, RFC 8551 section 6).
     """
+
+
+class BadSignatureError(TokensignError):
+    """A signature is not that of this content by this key: one of the three was changed."""
+
+    exit_code = 1
 
 
 class VerificationError(TokensignError):

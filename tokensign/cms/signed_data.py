@@ -1,0 +1,230 @@
+"""SignedData and SignerInfo as they are received (RFC 5652 sections 5.1 and 5.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from asn1crypto import cms
+
+from tokensign import der
+from tokensign.algorithms import Digest, digest_by_oid
+from tokensign.certificates import Certificate
+from tokensign.cms.ber import OCTET_STRING, SEQUENCE, SET, BerReader, context
+from tokensign.cms.content_info import (
+    CONTENT_TYPE_NAMES,
+    SIGNED_DATA,
+    Content,
+    open_content_info,
+    parsing,
+    read_integer,
+    read_object_identifier,
+)
+from tokensign.errors import MalformedError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "MAX_CERTIFICATES",
+    "MAX_SIGNERS",
+    "SignedData",
+    "SignerIdentifier",
+    "SignerInfo",
+    "read_signed_data",
+]
+
+MAX_SIGNERS: Final = 128  # each costs a public-key operation and a path validation
+MAX_CERTIFICATES: Final = 512  # path building tries them; real messages carry fewer than ten
+
+
+@dataclass(frozen=True, slots=True)
+class SignerIdentifier:
+    """SignerIdentifier or RecipientIdentifier: one of both is set.
+
+    Attributes:
+        issuer_and_serial_number: DER, or None.
+        subject_key_identifier: Its octets, or None.
+    """
+
+    issuer_and_serial_number: bytes | None = None
+    subject_key_identifier: bytes | None = None
+
+    @classmethod
+    def from_asn1(cls, choice: Any) -> SignerIdentifier:  # noqa: ANN401 - asn1crypto has no types
+        """Take over asn1crypto's SignerIdentifier or RecipientIdentifier."""
+        if choice.name == "issuer_and_serial_number":
+            fields = choice.chosen
+            content = fields["issuer"].dump() + fields["serial_number"].dump()
+            return cls(issuer_and_serial_number=der.sequence(content))
+        return cls(subject_key_identifier=choice.chosen.native)
+
+    def names(self, certificate: Certificate) -> bool:
+        """Whether it names a certificate."""
+        if self.issuer_and_serial_number is not None:
+            return self.issuer_and_serial_number == certificate.issuer_and_serial_number
+        return self.subject_key_identifier == certificate.subject_key_identifier
+
+    def __str__(self) -> str:
+        if self.subject_key_identifier is not None:
+            return f"key identifier {self.subject_key_identifier.hex()}"
+        with parsing("issuerAndSerialNumber"):
+            fields = cms.IssuerAndSerialNumber.load(self.issuer_and_serial_number)
+            return f"serial {fields['serial_number'].native:x} of {fields['issuer'].human_friendly}"
+
+
+@dataclass(frozen=True, slots=True)
+class SignerInfo:
+    """One signature of a message.
+
+    Attributes:
+        identifier: Names the signer's certificate.
+        digest_algorithm: Dotted.
+        signed_attributes: With the tag SET OF as received, or None.
+        signature_algorithm: AlgorithmIdentifier, DER.
+        signature: Its octets.
+        encoded: The whole SignerInfo in definite form.
+    """
+
+    identifier: SignerIdentifier
+    digest_algorithm: str
+    signed_attributes: bytes | None
+    signature_algorithm: bytes
+    signature: bytes
+    encoded: bytes
+
+    @classmethod
+    def load(cls, encoded: bytes) -> SignerInfo:
+        """Read a SignerInfo.
+
+        Raises:
+            MalformedError: It is none.
+        """
+        with parsing("SignerInfo"):
+            info = cms.SignerInfo.load(encoded, strict=True)
+            attributes = info["signed_attrs"]
+            return cls(
+                identifier=SignerIdentifier.from_asn1(info["sid"]),
+                digest_algorithm=info["digest_algorithm"]["algorithm"].dotted,
+                signed_attributes=der.tlv(SET, attributes.contents) if attributes else None,
+                signature_algorithm=info["signature_algorithm"].dump(),
+                signature=info["signature"].native,
+                encoded=encoded,
+            )
+
+    @property
+    def digest(self) -> Digest:
+        """The digest algorithm.
+
+        Raises:
+            UnsupportedError: It is not known here.
+        """
+        return digest_by_oid(self.digest_algorithm)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedData:
+    """A SignedData message whose content is still where it was.
+
+    Attributes:
+        digest_algorithms: Each AlgorithmIdentifier, DER.
+        content_type: The eContentType, dotted.
+        content: Where the encapsulated content lies, or None for a detached signature.
+        certificate_choices: Each CertificateChoices as received, also the unreadable ones.
+        certificates: Those of them that are X.509 certificates.
+        revocation_choices: Each RevocationInfoChoice as received; those that begin with SEQUENCE are CRLs.
+        signer_infos: The signatures.
+    """
+
+    digest_algorithms: tuple[bytes, ...]
+    content_type: str
+    content: Content | None
+    certificate_choices: tuple[bytes, ...]
+    certificates: tuple[Certificate, ...]
+    revocation_choices: tuple[bytes, ...]
+    signer_infos: tuple[SignerInfo, ...]
+
+    def certificate_of(self, signer: SignerInfo, others: Sequence[Certificate] = ()) -> Certificate | None:
+        """The certificate that a signature names, from the message or else from `others`."""
+        candidates = (*self.certificates, *others)
+        return next((entry for entry in candidates if signer.identifier.names(entry)), None)
+
+
+def read_signed_data(stream: BinaryIO) -> SignedData:
+    """Read a SignedData message for its structure; the content is passed over.
+
+    Args:
+        stream: The message in DER or BER from its current position; it must be able to seek.
+
+    Raises:
+        MalformedError: The structure is broken or exceeds a limit.
+        UnsupportedError: It is another kind of message.
+    """
+    content_type, reader = open_content_info(stream)
+    if content_type != SIGNED_DATA:
+        kind = CONTENT_TYPE_NAMES.get(content_type, content_type)
+        hint = "use `tokensign decrypt`" if "enveloped" in kind else "see `tokensign inspect`"
+        raise UnsupportedError(f"this message is {kind}, not signed-data", hint=hint)
+    reader.enter(reader.expect(SEQUENCE, "SignedData"))
+    read_integer(reader, "version")
+    digest_algorithms = _read_all(reader, SET, "digestAlgorithms", MAX_SIGNERS)
+    inner_type, content = _read_encapsulated(reader)
+    certificates = _read_optional(reader, 0, "certificates", MAX_CERTIFICATES)
+    revocation = _read_optional(reader, 1, "crls", MAX_CERTIFICATES)
+    signer_infos = _read_all(reader, SET, "signerInfos", MAX_SIGNERS)
+    for _ in range(3):  # SignedData, the explicit tag, ContentInfo
+        reader.leave()
+    return SignedData(
+        digest_algorithms=digest_algorithms,
+        content_type=inner_type,
+        content=content,
+        certificate_choices=certificates,
+        certificates=_readable(certificates),
+        revocation_choices=revocation,
+        signer_infos=tuple(SignerInfo.load(encoded) for encoded in signer_infos),
+    )
+
+
+def _read_encapsulated(reader: BerReader) -> tuple[str, Content | None]:
+    """EncapsulatedContentInfo."""
+    reader.enter(reader.expect(SEQUENCE, "encapContentInfo"))
+    content_type = read_object_identifier(reader, "eContentType")
+    content = None
+    if reader.peek() is not None:
+        reader.enter(reader.expect(context(0), "eContent"))
+        element = reader.expect(OCTET_STRING, "eContent")
+        content = Content(reader.stream, element)
+        reader.skip(element)
+        reader.leave()
+    reader.leave()
+    return content_type, content
+
+
+def _read_optional(reader: BerReader, number: int, what: str, limit: int) -> tuple[bytes, ...]:
+    element = reader.peek()
+    if element is None or element.tag != context(number):
+        return ()
+    return _read_all(reader, context(number), what, limit)
+
+
+def _read_all(reader: BerReader, tag: int, what: str, limit: int) -> tuple[bytes, ...]:
+    reader.enter(reader.expect(tag, what))
+    found: list[bytes] = []
+    while (element := reader.peek()) is not None:
+        if len(found) == limit:
+            raise MalformedError(f"the message has more than {limit} {what}")
+        found.append(reader.read(element))
+    reader.leave()
+    return tuple(found)
+
+
+def _readable(choices: Sequence[bytes]) -> tuple[Certificate, ...]:
+    """The X.509 certificates among CertificateChoices; a broken one that nobody needs does no harm."""
+    found = []
+    for encoded in choices:
+        if encoded[0] == SEQUENCE:
+            try:
+                found.append(Certificate(encoded))
+            except MalformedError:
+                continue
+    return tuple(found)
