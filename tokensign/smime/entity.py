@@ -1,0 +1,105 @@
+"""MIME entities over raw bytes (RFC 2045, RFC 1847): what was signed is found, never parsed and rebuilt.
+
+Python's email package reads the header fields, where no byte is at stake.
+"""
+
+from __future__ import annotations
+
+import email.parser
+import email.policy
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from tokensign.errors import MalformedError
+from tokensign.files import spool
+from tokensign.smime.canonical import canonical_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from email.message import Message
+
+__all__ = ["read_header", "split_multipart_signed"]
+
+_MAX_HEADER_SIZE: Final = 1 << 20  # octets; mail servers refuse far smaller ones
+_LINE_SIZE: Final = 1 << 16  # octets read as one line; longer lines come in pieces
+
+
+def read_header(stream: BinaryIO) -> Message:
+    """Read the header fields of an entity; the stream then stands at its body.
+
+    Raises:
+        MalformedError: The header has no end within its limit.
+    """
+    lines: list[bytes] = []
+    size = 0
+    while (line := stream.readline(_LINE_SIZE)).strip(b"\r\n"):
+        lines.append(line)
+        size += len(line)
+        if size > _MAX_HEADER_SIZE:
+            raise MalformedError(f"the mail header is larger than {_MAX_HEADER_SIZE} bytes")
+    return email.parser.BytesHeaderParser(policy=email.policy.compat32).parsebytes(b"".join(lines))
+
+
+def split_multipart_signed(stream: BinaryIO, boundary: str) -> tuple[BinaryIO, BinaryIO]:
+    """The two parts of a multipart/signed body (RFC 1847 section 2.1).
+
+    Args:
+        stream: The body, from its preamble on.
+        boundary: The boundary parameter.
+
+    Returns:
+        The signed entity in canonical form, and the entity that holds the signature.
+
+    Raises:
+        MalformedError: There are not exactly two parts.
+    """
+    spools: list[BinaryIO] = []
+    for part in _Multipart(stream, boundary).parts():
+        if len(spools) == 2:  # noqa: PLR2004 - content and signature
+            raise MalformedError("the multipart/signed mail has more than two parts")
+        spools.append(spool())
+        for piece in canonical_lines(part):
+            spools[-1].write(piece)
+        spools[-1].seek(0)
+    if len(spools) != 2:  # noqa: PLR2004 - content and signature
+        raise MalformedError("the multipart/signed mail is cut off: a part is missing")
+    return spools[0], spools[1]
+
+
+class _Multipart:
+    """The parts of a multipart body, each to be read before the next one is asked for."""
+
+    def __init__(self, stream: BinaryIO, boundary: str) -> None:
+        self._stream = stream
+        self._delimiter = b"--" + boundary.encode("ascii", "replace")
+        self._closed = False
+
+    def parts(self) -> Iterator[Iterator[bytes]]:
+        self._skip_preamble()
+        while not self._closed:
+            yield self._part()
+
+    def _skip_preamble(self) -> None:
+        while line := self._stream.readline(_LINE_SIZE):
+            if self._is_delimiter(line):
+                return
+        raise MalformedError("the multipart mail has no part: its boundary does not occur")
+
+    def _part(self) -> Iterator[bytes]:
+        """A part by lines; the line end before a delimiter belongs to it (RFC 2046 section 5.1.1)."""
+        held = b""
+        at_line_start = True
+        while line := self._stream.readline(_LINE_SIZE):
+            if at_line_start and self._is_delimiter(line):
+                return
+            at_line_start = line.endswith(b"\n")
+            body = line.removesuffix(b"\n").removesuffix(b"\r") if at_line_start else line
+            yield held + body
+            held = line[len(body) :]
+        raise MalformedError("the multipart mail is cut off: its last boundary is missing")
+
+    def _is_delimiter(self, line: bytes) -> bool:
+        if not line.startswith(self._delimiter):
+            return False
+        rest = line[len(self._delimiter) :].rstrip()
+        self._closed = rest == b"--"
+        return rest in (b"", b"--")
