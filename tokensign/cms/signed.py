@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tokensign.cms.signed_data import SignedData
     from tokensign.keys import Signer
 
-__all__ = ["SigningOptions", "add_signatures", "sign_attached", "sign_detached"]
+__all__ = ["SigningOptions", "add_signatures", "schemes_of", "sign_attached", "sign_detached"]
 
 _VERSION_ISSUER_AND_SERIAL: Final = 1
 _VERSION_SUBJECT_KEY_IDENTIFIER: Final = 3
@@ -168,6 +168,19 @@ def add_signatures(
         parts.write(output, message.content.chunks(), size)
 
 
+def schemes_of(
+    signers: Sequence[Signer], options: SigningOptions = _DEFAULT_OPTIONS
+) -> tuple[SignatureScheme, ...]:
+    """The schemes with which keys sign under some options.
+
+    Raises:
+        UnsupportedError: A key cannot sign the way that was asked for.
+    """
+    return tuple(
+        default_scheme(signer.public_key, family=options.family, digest=options.digest) for signer in signers
+    )
+
+
 _Plan = list[tuple["Signer", "Certificate", SignatureScheme]]
 
 
@@ -176,7 +189,7 @@ def _plan(signers: Sequence[Signer], options: SigningOptions) -> _Plan:
     if not signers:
         raise UsageError("a signature needs at least one signer")
     plan: _Plan = []
-    for signer in signers:
+    for signer, scheme in zip(signers, schemes_of(signers, options), strict=True):
         if signer.certificate is None:
             raise UsageError(
                 "the signing key has no certificate",
@@ -184,7 +197,6 @@ def _plan(signers: Sequence[Signer], options: SigningOptions) -> _Plan:
             )
         if options.identifier == "ski" and signer.certificate.subject_key_identifier is None:
             raise UsageError(f"the certificate of {signer.certificate.subject} has no subject key identifier")
-        scheme = default_scheme(signer.public_key, family=options.family, digest=options.digest)
         plan.append((signer, signer.certificate, scheme))
     return plan
 

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Sets this machine up for the tests and runs all of them: style, types, layers, then pytest with coverage.
+#
+#   softhsm/test.sh [--full] [options of pytest]
+#
+# --full adds the long runs (soaks, fuzzing, gigabytes). Options of pytest, such as -k or a folder, narrow the
+# run; then coverage is shown but not judged. A whole run writes docs/interop.md anew. Safe to repeat; when all
+# is there it needs no network.
+
+# shellcheck source=softhsm/lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+spy=/usr/lib/x86_64-linux-gnu/pkcs11-spy.so
+spy+=:/usr/lib/x86_64-linux-gnu/pkcs11/pkcs11-spy.so:/usr/lib/aarch64-linux-gnu/pkcs11-spy.so
+spy+=:/usr/lib64/pkcs11-spy.so:/usr/lib64/pkcs11/pkcs11-spy.so:/opt/homebrew/lib/pkcs11-spy.so:/usr/local/lib/pkcs11-spy.so
+java=${BOUNCY_CASTLE_JARS:-/usr/share/java} # set it where the jars are not a package of the system
+
+need softhsm2-util softhsm2 softhsm softhsm
+need pkcs11-tool opensc opensc opensc
+need "$spy" opensc-pkcs11 opensc opensc
+need openssl openssl openssl openssl@3
+need gpgsm gpgsm gnupg2-smime gnupg
+need cmsutil libnss3-tools nss-tools nss
+need javac default-jdk-headless java-latest-openjdk-devel openjdk
+need "$java/bcprov.jar" libbcprov-java bouncycastle -
+need "$java/bcutil.jar" libbcutil-java bouncycastle-util -
+need "$java/bcpkix.jar" libbcpkix-java bouncycastle-pkix -
+need shellcheck shellcheck ShellCheck shellcheck
+need_python
+install_needs
+make_environment "$repository/requirements/dev.txt"
+
+options=(--numprocesses 2 --cov -m "not full")
+if [[ ${1-} == --full ]]; then
+  shift
+  options+=(-m "full or not full")
+fi
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
+if (($#)); then
+  options+=(--cov-fail-under=0)
+else
+  options+=(--junitxml="$results" -o junit_family=xunit1) # properties, which the table of interoperability is made of
+fi
+
+cd "$repository"
+PATH=$environment/bin:$PATH
+say "shellcheck" && shellcheck --external-sources softhsm/*.sh .ci/run
+say "ruff check" && ruff check
+say "ruff format" && ruff format --check
+say "mypy" && mypy
+say "import-linter" && lint-imports
+say "pytest"
+pytest "${options[@]}" "$@"
+(($#)) || python tests/interop/write_table.py "$results" docs/interop.md

@@ -1,0 +1,163 @@
+"""What all commands share: the common options before or after a command's name, and lazy loading."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from tokensign.cli.output import Output
+from tokensign.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Cli", "Command", "Group", "LazyGroup"]
+
+
+@dataclass(frozen=True)
+class Cli:
+    """The common options of a call, and what follows from them.
+
+    Attributes:
+        module: The PKCS#11 module that was named, or None.
+        token: The token that was named, or None.
+        pin_source: The PIN source that was named, or None.
+        config: The configuration file that was named, or None.
+        json: Print one JSON document.
+        verbose: How many times -v was given.
+        quiet: Print results and errors only.
+    """
+
+    module: str | None = None
+    token: str | None = None
+    pin_source: str | None = None
+    config: str | None = None
+    json: bool = False
+    verbose: int = 0
+    quiet: bool = False
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The configuration file."""
+        return load_settings(Path(self.config) if self.config else None)
+
+    @cached_property
+    def output(self) -> Output:
+        """Where results go."""
+        return Output(json=self.json, quiet=self.quiet)
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    """Put a common option into the context's `Cli`; one given further right wins."""
+    if value and parameter.name:
+        changed: dict[str, Any] = {parameter.name: value}
+        context.obj = replace(context.find_object(Cli) or Cli(), **changed)
+
+
+_COMMON: Final[tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = (
+    (("--module",), {"metavar": "PATH", "help": "The PKCS#11 library.", "envvar": "TOKENSIGN_MODULE"}),
+    (
+        ("--token",),
+        {"metavar": "LABEL|URI", "help": "Which token, when there are several.", "envvar": "TOKENSIGN_TOKEN"},
+    ),
+    (
+        ("--pin-source",),
+        {
+            "metavar": "SPEC",
+            "help": "Where the PIN comes from: prompt, env:NAME, file:PATH or fd:N.",
+            "envvar": "TOKENSIGN_PIN_SOURCE",
+        },
+    ),
+    (("--config",), {"metavar": "FILE", "help": "The configuration file.", "envvar": "TOKENSIGN_CONFIG"}),
+    (("--json",), {"is_flag": True, "help": "Print one JSON document."}),
+    (("-v", "--verbose"), {"count": True, "help": "Tell more."}),
+    (("-q", "--quiet"), {"is_flag": True, "help": "Tell results and errors only."}),
+)
+
+
+def _common_options(*, outermost: bool) -> list[click.Parameter]:
+    """The options that every command takes; the environment is read once, by the outermost one."""
+    options: list[click.Parameter] = []
+    for names, attributes in _COMMON:
+        settings = dict(attributes)
+        if not outermost:
+            settings.pop("envvar", None)
+        options.append(
+            click.Option(
+                names, expose_value=False, callback=_remember, show_envvar=outermost, default=None, **settings
+            )
+            if "is_flag" not in settings and "count" not in settings
+            else click.Option(names, expose_value=False, callback=_remember, **settings)
+        )
+    return options
+
+
+class Command(click.Command):
+    """A command with the common options.
+
+    Its help shows its own options first and the common ones under a heading of their own.
+    """
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:  # noqa: ANN401 - click's
+        super().__init__(*arguments, **attributes)
+        self.params.extend(_common_options(outermost=False))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in two groups."""
+        records = {parameter: parameter.get_help_record(ctx) for parameter in self.get_params(ctx)}
+        common = {name for names, _ in _COMMON for name in names}
+        for heading, wanted in (("Options", False), ("Common options", True)):
+            rows = [
+                record
+                for parameter, record in records.items()
+                if record is not None and (parameter.opts[0] in common) is wanted
+            ]
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
+
+
+class Group(click.Group):
+    """A group of commands, such as `tokensign key`."""
+
+    command_class = Command
+
+
+class LazyGroup(click.Group):
+    """The root: a command's module is imported when the command is called.
+
+    Args:
+        lazy: Command name to its module, its attribute there, and its summary.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,  # noqa: ANN401 - click's
+        lazy: Mapping[str, tuple[str, str, str]],
+        **attributes: Any,  # noqa: ANN401 - click's
+    ) -> None:
+        super().__init__(*arguments, **attributes)
+        self._lazy = lazy
+        self.params.extend(_common_options(outermost=True))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        """All commands, in the order in which they are declared."""
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        """Import a command."""
+        if cmd_name not in self._lazy:
+            return None
+        module, attribute, _ = self._lazy[cmd_name]
+        found: click.Command = getattr(importlib.import_module(module), attribute)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, _, summary) in self._lazy.items()])

@@ -1,0 +1,213 @@
+"""`tokensign key`: generate, list, check and delete keys."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tokensign.cli.command import Cli, Group
+from tokensign.cli.inputs import open_token
+from tokensign.errors import UsageError
+
+if TYPE_CHECKING:
+    from tokensign.token import KeyInfo, ProtectionReport
+
+__all__ = ["key"]
+
+
+@click.group(cls=Group)
+def key() -> None:
+    """Generate, list, check and delete keys on a token."""
+
+
+@key.command()
+@click.argument("label")
+@click.option(
+    "--type",
+    "kind",
+    metavar="TYPE",
+    required=True,
+    help="rsa:2048 ... rsa:8192, ec:p256, ec:p384, ec:p521 or ed25519.",
+)
+@click.option(
+    "--usage",
+    type=click.Choice(["sign", "decrypt", "both"]),
+    help="What it may be used for. [default: both for RSA, sign for the others]",
+)
+@click.option("--id", "identifier", metavar="HEX", help="CKA_ID. [default: made from the public key]")
+@click.pass_obj
+def generate(cli: Cli, label: str, kind: str, usage: str | None, identifier: str | None) -> None:
+    """Generate a key pair on the token, where its private half stays.
+
+    \b
+    Example:
+      tokensign key generate alice --type rsa:3072
+    """
+    from tokensign.algorithms import KeySpec, KeyUsage
+    from tokensign.token import generate_key
+
+    spec = KeySpec.parse(kind)
+    wanted = KeyUsage(usage) if usage else KeyUsage.BOTH if spec.algorithm == "rsa" else KeyUsage.SIGN
+    with open_token(cli, read_write=True) as token:
+        made = generate_key(token, label, spec, wanted, key_id=_hexadecimal(identifier))
+    cli.output.status(f"generated {made.spec} key {label}: {made.uri}")
+    cli.output.document(_document(made))
+
+
+@key.command("list")
+@click.pass_obj
+def list_keys(cli: Cli) -> None:
+    """List the private keys on a token.
+
+    \b
+    Example:
+      tokensign key list --token acme
+    """
+    from tokensign import token as tokens
+
+    with open_token(cli) as token:
+        found = tokens.list_keys(token)
+    cli.output.document([_document(entry) for entry in found])
+    cli.output.table(
+        ("label", "type", "usages", "certificate", "id"),
+        [
+            (
+                entry.label,
+                entry.spec,
+                ", ".join(sorted(entry.usages)),
+                "yes" if entry.has_certificate else "no",
+                entry.id.hex(),
+            )
+            for entry in found
+        ],
+        empty="There is no key on the token.",
+    )
+
+
+@key.command()
+@click.argument("name", metavar="KEY")
+@click.pass_obj
+def show(cli: Cli, name: str) -> None:
+    """Tell all about KEY: a label, a CKA_ID in hexadecimal, or a pkcs11: URI.
+
+    \b
+    Example:
+      tokensign key show alice
+    """
+    from tokensign.token import find_key
+
+    with open_token(cli, name) as token:
+        document = _document(find_key(token, name))
+    cli.output.document(document)
+    cli.output.fields(document)
+
+
+@key.command()
+@click.argument("name", metavar="KEY")
+@click.option("--with-certificates", is_flag=True, help="Delete its certificates too.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def delete(cli: Cli, name: str, with_certificates: bool, yes: bool) -> None:
+    """Delete KEY for ever: nothing that was encrypted to it can be read again.
+
+    \b
+    Example:
+      tokensign key delete alice --with-certificates
+    """
+    from tokensign.token import delete_key, find_key
+
+    with open_token(cli, name, read_write=True) as token:
+        found = find_key(token, name)
+        if not yes:
+            _confirm(f"Delete the key {found.label} ({found.spec}) for ever?")
+        delete_key(token, found, certificates=with_certificates)
+    cli.output.status(f"deleted the key {found.label}")
+    cli.output.document({"deleted": str(found.uri)})
+
+
+@key.command()
+@click.argument("name", metavar="[KEY]", required=False)
+@click.pass_obj
+def check(cli: Cli, name: str | None) -> None:
+    """Prove the protection of KEY, or of all keys, by the attributes that the token reports.
+
+    Exit code 3: a key is weak.
+
+    \b
+    Example:
+      tokensign key check alice
+    """
+    from tokensign.token import check_key, list_keys
+
+    with open_token(cli, name) as token:
+        names = [name] if name else [entry.uri for entry in list_keys(token)]
+        reports = [check_key(token, entry) for entry in names]
+    for report in reports:
+        _tell(cli, report)
+    cli.output.document([_report_document(report) for report in reports])
+    if not reports:
+        cli.output.text("There is no key on the token.")
+    if cli.json and any(report.weak for report in reports):
+        raise click.exceptions.Exit(3)
+    for report in reports:
+        report.require_strong()
+
+
+def _tell(cli: Cli, report: ProtectionReport) -> None:
+    colours = {"ok": "green", "weak": "red", "unknown": "yellow"}
+    cli.output.text(f"{report.key.label} ({report.key.spec}): {'WEAK' if report.weak else 'protected'}")
+    for finding in report.findings:
+        verdict = finding.verdict.value
+        mark = click.style(f"  {verdict:8}", fg=colours[verdict])
+        cli.output.text(f"{finding.name:24} {finding.value:8} {finding.reason}", prefix=mark)
+
+
+def _report_document(report: ProtectionReport) -> dict[str, Any]:
+    return {
+        "key": str(report.key.uri),
+        "weak": report.weak,
+        "findings": [
+            {
+                "attribute": finding.name,
+                "value": finding.value,
+                "verdict": finding.verdict.value,
+                "reason": finding.reason,
+            }
+            for finding in report.findings
+        ],
+    }
+
+
+def _document(found: KeyInfo) -> dict[str, Any]:
+    return {
+        "label": found.label,
+        "id": found.id.hex(),
+        "type": found.spec,
+        "usages": sorted(found.usages),
+        "uri": str(found.uri),
+        "has_certificate": found.has_certificate,
+        "sensitive": found.sensitive,
+        "extractable": found.extractable,
+        "always_sensitive": found.always_sensitive,
+        "never_extractable": found.never_extractable,
+        "private": found.private,
+        "local": found.local,
+        "always_authenticate": found.always_authenticate,
+    }
+
+
+def _hexadecimal(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not hexadecimal", hint="write it as in --id 01af") from None
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is here to confirm it", hint="pass --yes")
+    click.confirm(question, abort=True, err=True)

@@ -1,0 +1,147 @@
+"""What a command prints: text for people, or one JSON document; status on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_format
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["Output", "print_error", "printable"]
+
+_PROGRESS_FROM: Final = 8 << 20  # octets of a file from which a progress bar is worth its line
+
+
+def printable(text: str) -> str:
+    """Text with its control characters made visible: names in certificates are written by strangers."""
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else f"\\x{ord(character):02x}"
+        for character in text
+    )
+
+
+class Output:
+    """Where the results of a command go.
+
+    Args:
+        json: One JSON document instead of text.
+        quiet: No status lines.
+    """
+
+    def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
+        self.json = json
+        self.quiet = quiet
+
+    def status(self, text: str, *, prefix: str = "") -> None:
+        """A line about what was done, for people; on stderr, because stdout may carry content.
+
+        Args:
+            text: The line; whatever in it could steer a terminal is made visible.
+            prefix: Stands before it as it is, so that it may have a colour.
+        """
+        if not self.json and not self.quiet:
+            click.echo(prefix + printable(text), err=True)
+
+    def text(self, text: str, *, prefix: str = "") -> None:
+        """A line of the result, for people; the arguments are those of `status`."""
+        if not self.json:
+            click.echo(prefix + printable(text))
+
+    def document(self, value: Any, *, on_stderr: bool = False) -> None:  # noqa: ANN401 - JSON
+        """The result for programs; on stderr where stdout carries content."""
+        if self.json:
+            click.echo(json_format.dumps(value, indent=2, ensure_ascii=False), err=on_stderr)
+
+    def fields(self, document: dict[str, Any]) -> None:
+        """A document for people: a line a field."""
+        width = max(map(len, document))
+        for name, value in document.items():
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            self.text(f"{name.replace('_', ' '):{width}}  {'-' if shown is None else shown}")
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
+        """A table for people.
+
+        Args:
+            columns: The headings.
+            rows: The cells, as plain text.
+            empty: What is said when there is no row.
+        """
+        if self.json:
+            return
+        if not rows:
+            click.echo(empty)
+            return
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        # Without a terminal no line is folded, so that grep and awk see whole rows.
+        width = (
+            None if sys.stdout.isatty() else max(120, *(sum(map(len, row)) + 4 * len(row) for row in rows))
+        )
+        Console(width=width, highlight=False).print(table)
+
+    @contextlib.contextmanager
+    def progress(self, stream: BinaryIO, label: str) -> Iterator[BinaryIO]:
+        """The stream, with a progress bar on stderr while it is read, if it is large and somebody looks."""
+        start = stream.tell()
+        size = stream.seek(0, 2) - start
+        stream.seek(start)
+        if self.quiet or self.json or size < _PROGRESS_FROM or not sys.stderr.isatty():
+            yield stream
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        with bar:
+            task = bar.add_task(label, total=size)
+            yield _Watched(stream, lambda done: bar.update(task, completed=done - start))  # type: ignore[misc]
+
+
+class _Watched:
+    """A stream that tells its position after each read; everything else is the stream's own."""
+
+    def __init__(self, stream: BinaryIO, tell: Any) -> None:  # noqa: ANN401 - a callback
+        self._stream = stream
+        self._tell = tell
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._stream.read(size)
+        self._tell(self._stream.tell())
+        return piece
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
+        return getattr(self._stream, name)
+
+
+def print_error(
+    message: str, hint: str | None, exit_code: int, *, as_json: bool, kind: str = "UsageError"
+) -> int:
+    """Tell an error on stderr, and with --json as a document on stdout too; returns the exit code."""
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {printable(message)}", err=True)
+    if hint:
+        click.echo(f"{click.style('hint:', fg='cyan')} {printable(hint)}", err=True)
+    if as_json:
+        error = {"type": kind, "message": message, "hint": hint, "exit_code": exit_code}
+        click.echo(json_format.dumps({"error": error}, indent=2, ensure_ascii=False))
+    return exit_code

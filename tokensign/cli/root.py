@@ -1,0 +1,40 @@
+"""The root command."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from tokensign import __version__
+from tokensign.cli.command import Cli, LazyGroup
+
+__all__ = ["root"]
+
+_COMMANDS: Final = {
+    "demo": ("tokensign.cli.demo", "demo", "Show the whole story on a throw-away token."),
+    "doctor": ("tokensign.cli.doctor", "doctor", "Tell what works here and how to mend what does not."),
+    "token": ("tokensign.cli.token", "token", "List, initialise and look after tokens."),
+    "key": ("tokensign.cli.key", "key", "Generate, list and check keys."),
+    "cert": ("tokensign.cli.cert", "cert", "Request, import and export certificates."),
+    "sign": ("tokensign.cli.sign", "sign", "Sign a file."),
+    "verify": ("tokensign.cli.verify", "verify", "Verify a signature."),
+    "encrypt": ("tokensign.cli.encrypt", "encrypt", "Encrypt a file to certificates."),
+    "decrypt": ("tokensign.cli.decrypt", "decrypt", "Decrypt a file."),
+    "inspect": ("tokensign.cli.inspect", "inspect", "Tell what is in a message or certificate."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="tokensign %(version)s")
+@click.pass_context
+def root(context: click.Context) -> None:
+    """Sign, verify, encrypt and decrypt with keys that stay on their PKCS#11 token.
+
+    \b
+    Examples:
+      tokensign demo
+      tokensign sign contract.pdf --key alice
+      tokensign verify contract.pdf.p7s --content contract.pdf --trust ca.pem
+    """
+    context.ensure_object(Cli)

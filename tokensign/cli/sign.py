@@ -1,0 +1,199 @@
+"""`tokensign sign`."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from tokensign.algorithms import SIGNATURE_FAMILIES, KeyUsage
+from tokensign.cli.command import Cli, Command
+from tokensign.cli.forms import written_as
+from tokensign.cli.inputs import default_output, find_key, read_certificates
+from tokensign.errors import UsageError
+from tokensign.files import STANDARD_STREAM, open_input, open_output, spool
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tokensign.cms.signed import SigningOptions
+    from tokensign.cms.signed_data import SignedData
+    from tokensign.token import TokenKey
+
+__all__ = ["sign"]
+
+
+@click.command(cls=Command)
+@click.argument("source", metavar="INPUT")
+@click.option(
+    "--key", "keys", metavar="KEY", multiple=True, required=True, help="Who signs; may be repeated."
+)
+@click.option("-o", "--output", metavar="OUT", help="Where the result goes. [default: beside INPUT]")
+@click.option(
+    "--attached/--detached", default=False, help="Put the content into the message, or not (default)."
+)
+@click.option("--form", type=click.Choice(["der", "pem", "smime"]), default="der", show_default=True)
+@click.option("--digest", metavar="NAME", help="sha256, sha384, sha512, sha3-256 ... [default: the key's]")
+@click.option("--scheme", type=click.Choice(SIGNATURE_FAMILIES), help="[default: the key's]")
+@click.option("--chain", metavar="FILE", multiple=True, help="Certificates to include besides the token's.")
+@click.option("--add-to", "existing", metavar="EXISTING", help="Add the signature to this message.")
+@click.option(
+    "--identifier",
+    type=click.Choice(["issuer", "ski"]),
+    default="issuer",
+    show_default=True,
+    help="Name the certificate by issuer and serial number, or by its key identifier.",
+)
+@click.option("--no-certificates", is_flag=True, help="Leave the certificates out of the message.")
+@click.option("--check/--no-check", default=True, help="Verify each fresh signature (default), or not.")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@click.pass_obj
+def sign(
+    cli: Cli,
+    source: str,
+    keys: tuple[str, ...],
+    output: str | None,
+    attached: bool,
+    form: str,
+    digest: str | None,
+    scheme: str | None,
+    chain: tuple[str, ...],
+    existing: str | None,
+    identifier: str,
+    no_certificates: bool,
+    check: bool,
+    force: bool,
+) -> None:
+    """Sign INPUT with a key on a token. The result is a CMS message (RFC 5652).
+
+    With --form smime, INPUT is taken for a MIME entity if it begins with MIME header fields; anything
+    else is wrapped into one. A whole mail is signed with `tokensign mail sign`.
+
+    \b
+    Examples:
+      tokensign sign contract.pdf --key alice
+      tokensign sign contract.pdf --key alice --scheme rsa-pss --form pem -o contract.pem
+      tokensign sign contract.pdf --key bob --add-to contract.pdf.p7s -o both.p7s
+    """
+    from tokensign import algorithms
+    from tokensign.cms.signed import SigningOptions
+
+    options = SigningOptions(
+        family=scheme,
+        digest=algorithms.digest(digest) if digest else None,
+        identifier="ski" if identifier == "ski" else "issuer",
+        include_certificates=not no_certificates,
+        extra_certificates=read_certificates(chain),
+        check=check,
+    )
+    target = output or default_output(source, ".eml" if form == "smime" else ".p7m" if attached else ".p7s")
+    with contextlib.ExitStack() as stack:
+        content = stack.enter_context(open_input(source))
+        destination = stack.enter_context(open_output(target, force=force))
+        signers = [stack.enter_context(find_key(cli, name, KeyUsage.SIGN)) for name in keys]
+        watched = stack.enter_context(cli.output.progress(content, f"signing {source}"))
+        if existing:
+            if form == "smime":
+                raise UsageError("--add-to makes der or pem, not smime")
+            message = _read_existing(stack.enter_context(open_input(existing)))
+            attached = message.content is not None
+            _add(message, signers, watched, destination, options, form=form)
+        elif form == "smime":
+            name = None if source == STANDARD_STREAM else Path(source).name
+            _sign_smime(watched, signers, destination, options, attached=attached, name=name)
+        else:
+            _sign_plain(watched, signers, destination, options, attached=attached, form=form)
+    _report(cli, target, signers, options, attached=attached, form=form)
+
+
+def _sign_plain(
+    content: BinaryIO,
+    signers: Sequence[TokenKey],
+    destination: BinaryIO,
+    options: SigningOptions,
+    *,
+    attached: bool,
+    form: str,
+) -> None:
+    from tokensign.cms.signed import sign_attached, sign_detached
+
+    with written_as(form, destination) as output:
+        if attached:
+            sign_attached(content, signers, output, options)
+        else:
+            output.write(sign_detached(content, signers, options))
+
+
+def _sign_smime(
+    content: BinaryIO,
+    signers: Sequence[TokenKey],
+    destination: BinaryIO,
+    options: SigningOptions,
+    *,
+    attached: bool,
+    name: str | None,
+) -> None:
+    from tokensign.cms.signed import schemes_of, sign_attached, sign_detached
+    from tokensign.smime.compose import as_entity, write_multipart_signed, write_pkcs7_mime
+
+    with as_entity(content, name) as entity, spool() as message:
+        if attached:
+            sign_attached(entity, signers, message, options)
+            message.seek(0)
+            write_pkcs7_mime(message, "signed-data", destination)
+        else:
+            signature = sign_detached(entity, signers, options)
+            entity.seek(0)
+            digests = [scheme.digest for scheme in schemes_of(signers, options)]
+            write_multipart_signed(entity, signature, digests, destination)
+
+
+def _read_existing(stream: BinaryIO) -> SignedData:
+    from tokensign.cms.signed_data import read_signed_data
+    from tokensign.smime.unwrap import open_message
+
+    opened = open_message(stream)
+    if opened.content is not None:
+        raise UsageError(
+            "signatures are not added to a multipart/signed mail", hint="sign it with all keys at once"
+        )
+    return read_signed_data(opened.cms)
+
+
+def _add(
+    message: SignedData,
+    signers: Sequence[TokenKey],
+    content: BinaryIO,
+    destination: BinaryIO,
+    options: SigningOptions,
+    *,
+    form: str,
+) -> None:
+    """Add signatures; INPUT must be what the message signs, also where the message has it in itself."""
+    from tokensign.cms.signed import add_signatures
+
+    with written_as(form, destination) as output:
+        if message.content is None:
+            add_signatures(message, signers, output, options, content)
+            return
+        if any(content.read(len(piece)) != piece for piece in message.content.chunks()) or content.read(1):
+            raise UsageError("INPUT is not the content that the message holds")
+        add_signatures(message, signers, output, options)
+
+
+def _report(
+    cli: Cli, target: str, signers: Sequence[TokenKey], options: SigningOptions, *, attached: bool, form: str
+) -> None:
+    from tokensign.cms.signed import schemes_of
+
+    rows = []
+    for signer, scheme in zip(signers, schemes_of(signers, options), strict=True):
+        name = signer.certificate.subject if signer.certificate else signer.info.label
+        cli.output.status(f"{target}: signed by {name} ({scheme})")
+        rows.append({"key": str(signer.info.uri), "signer": name, "scheme": str(scheme)})
+    cli.output.document(
+        {"output": target, "form": form, "detached": not attached, "signers": rows},
+        on_stderr=target == STANDARD_STREAM,
+    )

@@ -1,0 +1,92 @@
+"""The certificate extensions that tokensign writes (RFC 5280 section 4.2, RFC 8550 section 4.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x448, x25519
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from tokensign.errors import UsageError
+from tokensign.pki.names import mailboxes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PublicKeyTypes
+
+    from tokensign.algorithms import KeyUsage
+
+__all__ = ["Extensions", "authority", "end_entity", "subject_key_identifier"]
+
+Extensions = list[tuple[x509.ExtensionType, bool]]
+"""Extensions, each with whether it is critical."""
+
+
+def end_entity(public_key: PublicKeyTypes, usage: KeyUsage, emails: Iterable[str]) -> Extensions:
+    """What a person's certificate or request says: how the key is used, for mail, by whom.
+
+    nonRepudiation is not set: it promises something about the person's intent that only a policy of the CA
+    can define (RFC 5280 section 4.2.1.3), and S/MIME does without (RFC 8550 section 4.4.2).
+
+    Args:
+        public_key: The person's key.
+        usage: What the key is for.
+        emails: The person's addresses; may be none.
+
+    Raises:
+        UsageError: The key cannot be used so, or an address is none.
+    """
+    extensions: Extensions = [
+        (_key_usage(set(_end_entity_usages(public_key, usage))), True),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False),
+    ]
+    if addresses := mailboxes(emails):
+        extensions.append((x509.SubjectAlternativeName(addresses), False))
+    return extensions
+
+
+def authority(path_length: int | None) -> Extensions:
+    """What a CA certificate says.
+
+    Args:
+        path_length: CAs that may follow below, or None for any number.
+    """
+    return [
+        (x509.BasicConstraints(ca=True, path_length=path_length), True),
+        (_key_usage({"key_cert_sign", "crl_sign"}), True),
+    ]
+
+
+def subject_key_identifier(public_key: PublicKeyTypes) -> x509.SubjectKeyIdentifier:
+    """SHA-1 of the subjectPublicKey bits (RFC 5280 section 4.2.1.2 method 1); a name, no protection."""
+    return x509.SubjectKeyIdentifier.from_public_key(cast("CertificatePublicKeyTypes", public_key))
+
+
+def _end_entity_usages(public_key: PublicKeyTypes, usage: KeyUsage) -> Iterator[str]:
+    if usage.signs:
+        if isinstance(public_key, x25519.X25519PublicKey | x448.X448PublicKey):
+            raise UsageError("this key does not sign", hint="ask for the usage decrypt")
+        yield "digital_signature"
+    if usage.decrypts:
+        if isinstance(public_key, rsa.RSAPublicKey):
+            yield "key_encipherment"
+        elif isinstance(public_key, ec.EllipticCurvePublicKey | x25519.X25519PublicKey | x448.X448PublicKey):
+            yield "key_agreement"
+        else:
+            raise UsageError("this key does not decrypt", hint="ask for the usage sign")
+
+
+def _key_usage(usages: set[str]) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature="digital_signature" in usages,
+        content_commitment=False,
+        key_encipherment="key_encipherment" in usages,
+        data_encipherment=False,
+        key_agreement="key_agreement" in usages,
+        key_cert_sign="key_cert_sign" in usages,
+        crl_sign="crl_sign" in usages,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -1,0 +1,87 @@
+"""Keys and certificates on PKCS#11 tokens.
+
+Open a token, make or find a key, use it::
+
+    from tokensign.token import find_key, generate_key, open_key, open_token
+
+    with open_token(token="acme", pin_source="file:/etc/acme.pin") as token:
+        key = open_key(token, "alice", KeyUsage.SIGN)
+        signature = key.sign(message, default_scheme(key.public_key))
+
+`TokenKey` is a `Signer` and a `Decrypter` of `tokensign.keys`; nothing else of the package needs to know
+what a token is. This is the only package that imports `pkcs11`.
+
+What is promised:
+
+- A private key never leaves its token. It is generated private, sensitive and not extractable, only for the
+  uses that were asked for; nothing reads a secret attribute or wraps a private key; `check_key` proves how
+  a key is protected.
+- A PIN is asked for when it is needed, and tried once. The last try before a lock is refused unless allowed.
+  It is in no message, repr or log.
+- Everything is safe for threads: each operation has a PKCS#11 session for itself. The login is shared by the
+  whole process, as PKCS#11 has it. Processes are spawned, not forked, once a module is loaded; a forked
+  one is refused with `ModuleError`.
+- A token that went away gives `TokenRemovedError`, and works again when it is back. Where its module must be
+  initialised anew for that (SoftHSM), sessions that other code of the process opened on it end.
+- What a module answers becomes the errors of `tokensign.errors`, each with what to do next.
+
+The modules, from the bottom: `cryptoki` (direct calls), `failures` (what they mean), `gate`, `info`,
+`module`, `pin`, `tries` (the PIN discipline), `connection` (login, sessions, recovery), `session`
+(opening), `administration`; then `attributes`, `public_key`, `objects`, `protection`, `generation`,
+`importing`, `deletion`; then `mechanisms`, `oaep`, `private_key`.
+"""
+
+from tokensign.token.administration import change_pin, initialize_token, unblock_pin
+from tokensign.token.deletion import delete_certificate, delete_key
+from tokensign.token.generation import generate_key
+from tokensign.token.importing import import_certificate
+from tokensign.token.info import MechanismInfo, PinState, TokenInfo
+from tokensign.token.module import Module, find_module, load_module
+from tokensign.token.objects import (
+    KeyInfo,
+    StoredCertificate,
+    find_certificate,
+    find_key,
+    list_certificates,
+    list_keys,
+)
+from tokensign.token.pin import Pin, PinSource, PromptSource, parse_pin_source
+from tokensign.token.private_key import TokenKey, open_decrypters, open_key
+from tokensign.token.protection import Finding, ProtectionReport, Verdict, check_key
+from tokensign.token.session import Token, open_token, select_token
+
+__all__ = [
+    "Finding",
+    "KeyInfo",
+    "MechanismInfo",
+    "Module",
+    "Pin",
+    "PinSource",
+    "PinState",
+    "PromptSource",
+    "ProtectionReport",
+    "StoredCertificate",
+    "Token",
+    "TokenInfo",
+    "TokenKey",
+    "Verdict",
+    "change_pin",
+    "check_key",
+    "delete_certificate",
+    "delete_key",
+    "find_certificate",
+    "find_key",
+    "find_module",
+    "generate_key",
+    "import_certificate",
+    "initialize_token",
+    "list_certificates",
+    "list_keys",
+    "load_module",
+    "open_decrypters",
+    "open_key",
+    "open_token",
+    "parse_pin_source",
+    "select_token",
+    "unblock_pin",
+]

@@ -1,0 +1,277 @@
+"""The few PKCS#11 calls that are made directly, through ctypes.
+
+python-pkcs11 lacks C_InitToken and arguments for C_Initialize, asks C_Decrypt for a length first (which
+makes a smartcard decrypt twice), copies PINs into strings, and has no number for some return codes. What
+is called here shares the module, its sessions and its handles with python-pkcs11, and raises the same
+exceptions. Every call releases the GIL.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_ubyte, c_ulong, c_void_p
+from typing import TYPE_CHECKING, Any, Final
+
+import pkcs11
+from pkcs11.exceptions import PKCS11Error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tokensign.token.pin import Pin
+
+__all__ = [
+    "CannotLockError",
+    "CkMechanism",
+    "CryptokiAlreadyInitializedError",
+    "CryptokiNotInitializedError",
+    "FunctionList",
+    "KeyFunctionNotPermittedError",
+    "OaepParameters",
+    "PssParameters",
+    "UserType",
+    "mechanism",
+]
+
+OS_LOCKING_OK: Final = 0x2  # CKF_OS_LOCKING_OK
+LABEL_SIZE: Final = 32  # octets of CK_TOKEN_INFO.label, padded with spaces
+
+
+class CryptokiNotInitializedError(PKCS11Error):
+    """CKR_CRYPTOKI_NOT_INITIALIZED."""
+
+
+class CryptokiAlreadyInitializedError(PKCS11Error):
+    """CKR_CRYPTOKI_ALREADY_INITIALIZED."""
+
+
+class CannotLockError(PKCS11Error):
+    """CKR_CANT_LOCK: the module is not safe for threads."""
+
+
+class KeyFunctionNotPermittedError(PKCS11Error):
+    """CKR_KEY_FUNCTION_NOT_PERMITTED: the key was not made for this use."""
+
+
+_RETURN_CODES: Final[dict[int, type[PKCS11Error]]] = {  # PKCS#11 2.40 section 5.1
+    0x002: pkcs11.HostMemory,
+    0x003: pkcs11.SlotIDInvalid,
+    0x005: pkcs11.GeneralError,
+    0x006: pkcs11.FunctionFailed,
+    0x007: pkcs11.ArgumentsBad,
+    0x00A: CannotLockError,
+    0x020: pkcs11.DataInvalid,
+    0x021: pkcs11.DataLenRange,
+    0x030: pkcs11.DeviceError,
+    0x031: pkcs11.DeviceMemory,
+    0x032: pkcs11.DeviceRemoved,
+    0x040: pkcs11.EncryptedDataInvalid,
+    0x041: pkcs11.EncryptedDataLenRange,
+    0x050: pkcs11.FunctionCancelled,
+    0x054: pkcs11.FunctionNotSupported,
+    0x060: pkcs11.KeyHandleInvalid,
+    0x062: pkcs11.KeySizeRange,
+    0x063: pkcs11.KeyTypeInconsistent,
+    0x068: KeyFunctionNotPermittedError,
+    0x070: pkcs11.MechanismInvalid,
+    0x071: pkcs11.MechanismParamInvalid,
+    0x082: pkcs11.ObjectHandleInvalid,
+    0x090: pkcs11.OperationActive,
+    0x091: pkcs11.OperationNotInitialized,
+    0x0A0: pkcs11.PinIncorrect,
+    0x0A1: pkcs11.PinInvalid,
+    0x0A2: pkcs11.PinLenRange,
+    0x0A3: pkcs11.PinExpired,
+    0x0A4: pkcs11.PinLocked,
+    0x0B0: pkcs11.SessionClosed,
+    0x0B1: pkcs11.SessionCount,
+    0x0B3: pkcs11.SessionHandleInvalid,
+    0x0B5: pkcs11.SessionReadOnly,
+    0x0B6: pkcs11.SessionExists,
+    0x0B7: pkcs11.SessionReadOnlyExists,
+    0x0B8: pkcs11.SessionReadWriteSOExists,
+    0x0E0: pkcs11.TokenNotPresent,
+    0x0E1: pkcs11.TokenNotRecognised,
+    0x0E2: pkcs11.TokenWriteProtected,
+    0x100: pkcs11.UserAlreadyLoggedIn,
+    0x101: pkcs11.UserNotLoggedIn,
+    0x102: pkcs11.UserPinNotInitialized,
+    0x104: pkcs11.AnotherUserAlreadyLoggedIn,
+    0x105: pkcs11.UserTooManyTypes,
+    0x190: CryptokiNotInitializedError,
+    0x191: CryptokiAlreadyInitializedError,
+    0x200: pkcs11.FunctionRejected,
+}
+
+
+class UserType:
+    """CKU_ values; python-pkcs11 lacks the last."""
+
+    SECURITY_OFFICER: Final = 0
+    USER: Final = 1
+    CONTEXT_SPECIFIC: Final = 2
+
+
+class CkMechanism(Structure):
+    """CK_MECHANISM."""
+
+    _fields_ = (("mechanism", c_ulong), ("parameter", c_void_p), ("parameter_size", c_ulong))
+
+
+class PssParameters(Structure):
+    """CK_RSA_PKCS_PSS_PARAMS."""
+
+    _fields_ = (("hash", c_ulong), ("mgf", c_ulong), ("salt_size", c_ulong))
+
+
+class OaepParameters(Structure):
+    """CK_RSA_PKCS_OAEP_PARAMS, with the label as CKZ_DATA_SPECIFIED."""
+
+    _fields_ = (
+        ("hash", c_ulong),
+        ("mgf", c_ulong),
+        ("source", c_ulong),
+        ("label", c_char_p),
+        ("label_size", c_ulong),
+    )
+
+
+def mechanism(kind: int, parameters: Structure | None = None) -> CkMechanism:
+    """A CK_MECHANISM, to be built once and used by any number of threads.
+
+    Args:
+        kind: The CKM_ number.
+        parameters: Its parameters, which are kept alive with it.
+    """
+    built = CkMechanism(kind, None, 0)
+    if parameters is not None:
+        built.parameter = ctypes.addressof(parameters)
+        built.parameter_size = ctypes.sizeof(parameters)
+        built.kept = parameters
+    return built
+
+
+class _InitializeArguments(Structure):
+    """CK_C_INITIALIZE_ARGS."""
+
+    _fields_ = (
+        ("create_mutex", c_void_p),
+        ("destroy_mutex", c_void_p),
+        ("lock_mutex", c_void_p),
+        ("unlock_mutex", c_void_p),
+        ("flags", c_ulong),
+        ("reserved", c_void_p),
+    )
+
+
+_COUNT: Final = 44  # CK_FUNCTION_LIST has 68 pointers, of which the first 44 reach to C_Sign
+
+
+class _CkFunctionList(Structure):
+    """The head of CK_FUNCTION_LIST."""
+
+    _fields_ = (("version", c_ubyte * 2), ("functions", c_void_p * _COUNT))
+
+
+class FunctionList:
+    """The functions of one module that are called directly.
+
+    Args:
+        path: The module.
+
+    Raises:
+        OSError: It is not a library.
+        AttributeError: It is a library without C_GetFunctionList.
+        PKCS11Error: It does not give its functions away.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._library = ctypes.CDLL(str(path))  # never closed, so that the functions stay valid
+        get_function_list = self._library.C_GetFunctionList
+        get_function_list.restype = c_ulong
+        pointer = POINTER(_CkFunctionList)()
+        check(get_function_list(byref(pointer)))
+        functions = pointer.contents.functions
+
+        def function(position: int, *arguments: Any) -> Callable[..., int]:  # noqa: ANN401 - ctypes' types
+            prototype: Any = CFUNCTYPE(c_ulong, *arguments)
+            return prototype(functions[position])  # type: ignore[no-any-return]  # ctypes has no better type
+
+        self._initialize = function(0, c_void_p)
+        self._finalize = function(1, c_void_p)
+        self._init_token = function(9, c_ulong, c_char_p, c_ulong, c_char_p)
+        self._init_pin = function(10, c_ulong, c_char_p, c_ulong)
+        self._set_pin = function(11, c_ulong, c_char_p, c_ulong, c_char_p, c_ulong)
+        self._close_all_sessions = function(14, c_ulong)
+        self._login = function(18, c_ulong, c_ulong, c_char_p, c_ulong)
+        self._logout = function(19, c_ulong)
+        # The four of the hot path have no wrapper; their callers look at the return code themselves.
+        self.C_DecryptInit = function(33, c_ulong, POINTER(CkMechanism), c_ulong)
+        self.C_Decrypt = function(34, c_ulong, c_char_p, c_ulong, c_void_p, POINTER(c_ulong))
+        self.C_SignInit = function(42, c_ulong, POINTER(CkMechanism), c_ulong)
+        self.C_Sign = function(43, c_ulong, c_char_p, c_ulong, c_void_p, POINTER(c_ulong))
+
+    def initialize(self, *, locking: bool) -> None:
+        """C_Initialize.
+
+        Args:
+            locking: Whether several threads will call the module, which then locks with the system's means.
+
+        Raises:
+            CannotLockError: The module is not safe for threads.
+            CryptokiAlreadyInitializedError: Somebody else in this process has initialised it.
+            PKCS11Error: It fails otherwise.
+        """
+        arguments = _InitializeArguments(flags=OS_LOCKING_OK)
+        check(self._initialize(byref(arguments) if locking else None))
+
+    def finalize(self) -> None:
+        """C_Finalize: the end of all sessions and logins of this process."""
+        check(self._finalize(None))
+
+    def init_token(self, slot_id: int, so_pin: Pin, label: str) -> None:
+        """C_InitToken.
+
+        Args:
+            slot_id: The slot of the token.
+            so_pin: The PIN of the security officer, from now on.
+            label: At most 32 octets of UTF-8.
+        """
+        pin = so_pin.reveal()
+        check(self._init_token(slot_id, pin, len(pin), label.encode().ljust(LABEL_SIZE)))
+
+    def init_pin(self, session: int, new: Pin) -> None:
+        """C_InitPIN: the security officer sets the user's PIN."""
+        pin = new.reveal()
+        check(self._init_pin(session, pin, len(pin)))
+
+    def set_pin(self, session: int, old: Pin, new: Pin) -> None:
+        """C_SetPIN: the user changes the PIN."""
+        before, after = old.reveal(), new.reveal()
+        check(self._set_pin(session, before, len(before), after, len(after)))
+
+    def login(self, session: int, user_type: int, pin: Pin) -> None:
+        """C_Login, once."""
+        value = pin.reveal()
+        check(self._login(session, user_type, value, len(value)))
+
+    def logout(self, session: int) -> None:
+        """C_Logout."""
+        check(self._logout(session))
+
+    def close_all_sessions(self, slot_id: int) -> None:
+        """C_CloseAllSessions."""
+        check(self._close_all_sessions(slot_id))
+
+
+def check(return_code: int) -> None:
+    """Raise what a return code means, unless it is CKR_OK."""
+    if return_code:
+        raise error(return_code)
+
+
+def error(return_code: int) -> PKCS11Error:
+    """The exception for a return code other than CKR_OK."""
+    kind = _RETURN_CODES.get(return_code)
+    return kind() if kind else PKCS11Error(f"return code {return_code:#x}")

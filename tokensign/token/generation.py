@@ -1,0 +1,170 @@
+"""Making keys on a token, so that they never leave it."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+import pkcs11
+from pkcs11.constants import DEFAULT, Attribute, MechanismFlag
+from pkcs11.exceptions import PKCS11Error
+from pkcs11.mechanisms import KeyType
+
+from tokensign.algorithms import ED25519_OID, KeySpec, KeyUsage
+from tokensign.errors import MechanismError, UsageError, WeakKeyError
+from tokensign.token.attributes import read
+from tokensign.token.objects import KeyInfo, read_keys
+from tokensign.token.protection import examine
+from tokensign.token.public_key import PUBLIC_ATTRIBUTES, decode, ec_parameters, key_identifier
+
+if TYPE_CHECKING:
+    from pkcs11 import PrivateKey, PublicKey
+
+    from tokensign.token.connection import Session
+    from tokensign.token.session import Token
+
+__all__ = ["generate_key"]
+
+_TEMPORARY_ID_SIZE: Final = 20  # octets, as a SHA-1 has; stays where a token does not let it be changed
+_TEMPLATE_REFUSED: Final = (
+    pkcs11.AttributeTypeInvalid,
+    pkcs11.AttributeValueInvalid,
+    pkcs11.TemplateInconsistent,
+)
+_PROTECTED: Final = {
+    Attribute.TOKEN: True,
+    Attribute.PRIVATE: True,
+    Attribute.SENSITIVE: True,
+    Attribute.EXTRACTABLE: False,
+}
+
+
+def generate_key(
+    token: Token, label: str, spec: KeySpec, usage: KeyUsage = KeyUsage.SIGN, *, key_id: bytes | None = None
+) -> KeyInfo:
+    """Generate a key pair on the token: private, sensitive, not extractable, and only for the asked usages.
+
+    Args:
+        token: A token opened with `read_write`.
+        label: CKA_LABEL, not yet used by a key.
+        spec: The type of key.
+        usage: What it is for. To decrypt means key agreement for EC keys.
+        key_id: CKA_ID; None for the SHA-1 of the public key (RFC 5280 section 4.2.1.2, method 1), which is
+            the subject key identifier of its certificates.
+
+    Raises:
+        UsageError: The label or id is taken or empty, the key type cannot do the usage, or the token is open
+            only for reading.
+        MechanismError: The token does not make such keys.
+        WeakKeyError: The token made a key that is not protected as asked; it has been deleted again.
+    """
+    if not label:
+        raise UsageError("a key needs a label")
+    if spec.algorithm == "ed25519" and usage.decrypts:
+        raise UsageError("Ed25519 keys only sign", hint="use rsa:3072 or ec:p256 to decrypt")
+    with token.borrow(f"generate the key {label}", change=True) as session:
+        there = read_keys(session, token.info)
+        _require_free(there, label, key_id)
+        public, private = _generate(
+            session, label, spec, usage, key_id or secrets.token_bytes(_TEMPORARY_ID_SIZE)
+        )
+        try:
+            public_key = decode(read(public, PUBLIC_ATTRIBUTES))
+            if public_key is None:
+                raise MechanismError(  # noqa: TRY301 - the key is destroyed on this way out
+                    f"the token made a key {label} whose public half cannot be read"
+                )
+            identifier = key_id or key_identifier(public_key)
+            _require_free(there, label, identifier)
+            if not key_id:
+                with contextlib.suppress(pkcs11.AttributeReadOnly):  # the token names its keys itself
+                    private[Attribute.ID] = identifier
+                    public[Attribute.ID] = identifier
+            made = next(key for key in read_keys(session, token.info) if key.label == label)
+            report = examine(made)
+            if report.weak:
+                raise WeakKeyError(  # noqa: TRY301 - as above
+                    f"the token made a key {label} that is not protected: {report.reasons}",
+                    hint="do not keep keys on this token",
+                )
+        except BaseException:
+            for half in (private, public):
+                with contextlib.suppress(PKCS11Error):
+                    half.destroy()
+            raise
+        return made
+
+
+def _require_free(there: list[KeyInfo], label: str, key_id: bytes | None) -> None:
+    for key in there:
+        if key.label == label:
+            raise UsageError(f"there is a key {label} already: {key.uri}", hint="choose another label")
+        if key_id and key.id == key_id:
+            raise UsageError(
+                f"the id {key_id.hex()} is that of another key: {key.uri}", hint="choose another id"
+            )
+
+
+def _generate(
+    session: Session, label: str, spec: KeySpec, usage: KeyUsage, key_id: bytes
+) -> tuple[PublicKey, PrivateKey]:
+    """Say of each usage whether it is allowed; a token that refuses that is told the essential ones."""
+    public, private = _templates(spec, usage)
+    try:
+        return _generate_pair(session, label, spec, key_id, public, private)
+    except _TEMPLATE_REFUSED:
+        public = {name: value if value is not False else DEFAULT for name, value in public.items()}
+        essential = (*_PROTECTED, Attribute.SIGN, Attribute.DECRYPT)
+        private = {
+            name: value if value is not False or name in essential else DEFAULT
+            for name, value in private.items()
+        }
+        return _generate_pair(session, label, spec, key_id, public, private)
+
+
+def _templates(spec: KeySpec, usage: KeyUsage) -> tuple[dict[Attribute, Any], dict[Attribute, Any]]:
+    signs, decrypts = usage.signs, usage.decrypts and spec.algorithm == "rsa"
+    agrees = usage.decrypts and spec.algorithm == "ec"
+    public: dict[Attribute, Any] = {
+        Attribute.TOKEN: True,
+        Attribute.PRIVATE: False,
+        Attribute.VERIFY: signs,
+        Attribute.VERIFY_RECOVER: False,
+        Attribute.ENCRYPT: decrypts,
+        Attribute.WRAP: False,
+        Attribute.DERIVE: agrees,
+    }
+    if spec.curve:
+        public[Attribute.EC_PARAMS] = ec_parameters(spec.curve.oid)
+    if spec.algorithm == "ed25519":
+        public[Attribute.EC_PARAMS] = ec_parameters(ED25519_OID)
+    private = _PROTECTED | {
+        Attribute.SIGN: signs,
+        Attribute.SIGN_RECOVER: False,
+        Attribute.DECRYPT: decrypts,
+        Attribute.UNWRAP: False,
+        Attribute.DERIVE: agrees,
+    }
+    return public, private
+
+
+def _generate_pair(
+    session: Session,
+    label: str,
+    spec: KeySpec,
+    key_id: bytes,
+    public: dict[Attribute, Any],
+    private: dict[Attribute, Any],
+) -> tuple[PublicKey, PrivateKey]:
+    kinds = {"rsa": KeyType.RSA, "ec": KeyType.EC, "ed25519": KeyType.EC_EDWARDS}
+    return session.binding.generate_keypair(
+        kinds[spec.algorithm],
+        spec.bits or None,
+        label=label,
+        id=key_id,
+        store=True,
+        capabilities=MechanismFlag(0),  # the templates say it
+        public_template=public,
+        private_template=private,
+    )
