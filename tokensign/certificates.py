@@ -7,8 +7,9 @@ S/MIME need. asn1crypto does the reading, because it also reads the certificates
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from asn1crypto import pem, x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -23,7 +24,23 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-__all__ = ["Certificate", "load_certificates"]
+__all__ = ["Certificate", "load_certificates", "name_string"]
+
+_SHORT_NAMES: Final = {  # RFC 4514 section 3, and what everybody writes for an address in a name
+    "common_name": "CN",
+    "organizational_unit_name": "OU",
+    "organization_name": "O",
+    "locality_name": "L",
+    "state_or_province_name": "ST",
+    "country_name": "C",
+    "street_address": "STREET",
+    "domain_component": "DC",
+    "user_id": "UID",
+    "email_address": "emailAddress",
+    "serial_number": "serialNumber",
+    "surname": "SN",
+    "given_name": "GN",
+}
 
 
 class Certificate:
@@ -44,8 +61,8 @@ class Certificate:
             self.asn1: Any = x509.Certificate.load(self.der, strict=True)
             # Touch what every use needs, so that a broken certificate fails here and not in the middle.
             self.serial_number: int = self.asn1.serial_number
-            self.subject: str = self.asn1.subject.human_friendly
-            self.issuer: str = self.asn1.issuer.human_friendly
+            self.subject = name_string(self.asn1.subject)
+            self.issuer = name_string(self.asn1.issuer)
             self.not_before: datetime = self.asn1.not_valid_before
             self.not_after: datetime = self.asn1.not_valid_after
             _ = self.asn1.critical_extensions
@@ -169,6 +186,30 @@ def load_certificates(data: bytes) -> list[Certificate]:
     if not found:
         raise MalformedError("there is no certificate in the PEM text")
     return found
+
+
+def name_string(name: Any) -> str:  # noqa: ANN401 - asn1crypto has no types
+    """A distinguished name as text, most specific part first (RFC 4514): "CN=Alice,O=Acme,C=CH".
+
+    Args:
+        name: asn1crypto's Name. Types without a short name are written dotted, with their text.
+    """
+    parts = []
+    for relative in reversed(list(name.chosen)):
+        pairs = []
+        for attribute in relative:
+            kind = _SHORT_NAMES.get(attribute["type"].native, attribute["type"].dotted)
+            pairs.append(f"{kind}={_escaped(str(attribute['value'].native))}")
+        parts.append("+".join(pairs))
+    return ",".join(parts)
+
+
+def _escaped(value: str) -> str:
+    """A value with the escapes of RFC 4514 section 2.4."""
+    text = re.sub(r'([,+"\\<>;])', r"\\\1", value).replace("\0", "\\00")
+    if text.startswith(("#", " ")):
+        text = "\\" + text
+    return text[:-1] + "\\ " if text.endswith(" ") and len(text) > 1 else text
 
 
 def _first_line(error: Exception) -> str:

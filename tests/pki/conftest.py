@@ -1,14 +1,12 @@
-"""Software keys behind the Signer protocol, certificates of every odd kind, and the public corpora."""
+"""Software keys behind the Signer protocol, and certificates of every odd kind."""
 
 # ruff: noqa: ANN401 - keys of every type pass through here
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -150,14 +148,9 @@ def forge(
     if extended is not None:
         extensions.append((x509.ExtendedKeyUsage(extended), extended_critical))
     if emails:
-        extensions.append(
-            (
-                x509.SubjectAlternativeName(
-                    [x509.RFC822Name._init_without_validation(email) for email in emails]
-                ),
-                False,
-            )
-        )
+        without_validation = x509.RFC822Name._init_without_validation  # noqa: SLF001 - odd addresses too
+        names = [without_validation(email) for email in emails]
+        extensions.append((x509.SubjectAlternativeName(names), False))
     for extension, critical in [*extensions, *extra]:
         builder = builder.add_extension(extension, critical=critical)
     if isinstance(signing, ed25519.Ed25519PrivateKey):
@@ -280,14 +273,4 @@ def software_signer() -> Callable[..., SoftwareSigner]:
 
 @pytest.fixture
 def faulty_signer() -> Callable[..., SoftwareSigner]:
-    return lambda kind: FaultySigner(private_key(kind))
-
-
-@pytest.fixture
-def public_corpora() -> Path:
-    """The public test data of other projects, beside the checkout or where TOKENSIGN_CORPORA says."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "corpora"
-    folder = Path(os.environ.get("TOKENSIGN_CORPORA", beside))
-    if not folder.is_dir():
-        pytest.skip(f"no public test data in {folder}; set TOKENSIGN_CORPORA")
-    return folder
+    return lambda kind: FaultySigner(private_key(kind, 0))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 from pyhanko_certvalidator.authority import AuthorityWithCert, NamedKeyAuthority
 
 from tokensign.errors import FileError, MalformedError, UsageError
@@ -58,6 +60,23 @@ def test_only_authorities_may_issue(toolbox: Toolbox) -> None:
     assert not may_issue(toolbox.forge(ca=False).certificate, legacy=True)
     assert not may_issue(toolbox.forge().certificate, legacy=True)
     assert not may_issue(toolbox.forge(ca=True, usage=["digital_signature"]).certificate, legacy=True)
+
+
+def test_a_version_1_root_may_issue_with_legacy_only(tmp_path: Path) -> None:
+    request = ["openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=Old Root"]
+    subprocess.run([*request, "-keyout", "key", "-out", "csr"], cwd=tmp_path, check=True, capture_output=True)
+    convert = ["openssl", "x509", "-req", "-in", "csr", "-signkey", "key", "-out", "root.pem"]
+    subprocess.run(convert, cwd=tmp_path, check=True, capture_output=True)
+    (root,) = load_anchors([tmp_path / "root.pem"])
+    assert not may_issue(root, legacy=False)
+    assert may_issue(root, legacy=True)
+
+
+def test_an_anchor_whose_limits_cannot_be_read_vouches_for_nobody(toolbox: Toolbox) -> None:
+    odd = x509.NameConstraints([x509.OtherName(x509.ObjectIdentifier("1.2.3"), b"\x05\x00")], None)
+    root, odd_root = toolbox.authority(), toolbox.authority("Odd", extra=[(odd, True)])
+    store = AnchorStore([odd_root.certificate, root.certificate], maximum_path_length=None, legacy=False)
+    assert store.certificates == [root.certificate.asn1]
 
 
 def test_an_anchor_is_known_by_its_bytes(toolbox: Toolbox) -> None:

@@ -102,6 +102,6 @@ def test_a_nameless_subject_is_called_by_its_address(toolbox: Toolbox) -> None:
 
 
 def test_a_hostile_name_neither_steers_the_terminal_nor_fills_it(toolbox: Toolbox) -> None:
-    name = display_name(toolbox.forge("\x1b[2J" + "e\u202e" + "x" * 58).certificate)
+    name = display_name(toolbox.forge("\x1b[2J" + "e\u202e" + "x" * 50).certificate)
     assert name.isprintable()
     assert len(name) <= 128

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
     from conftest import SoftwareSigner
 
+    Signers = Callable[..., SoftwareSigner]
+
 
 @pytest.mark.parametrize("kind", ["rsa:2048", "p256", "p384", "ed25519"])
-def test_openssl_verifies_the_request(software_signer: Callable[..., SoftwareSigner], kind: str) -> None:
+def test_openssl_verifies_the_request(software_signer: Signers, kind: str) -> None:
     request = certificate_request(software_signer(kind), "CN=Alice,O=Acme,C=CH", ["alice@example.org"])
     done = subprocess.run(
         ["openssl", "req", "-verify", "-noout", "-subject", "-text"],
@@ -33,7 +35,7 @@ def test_openssl_verifies_the_request(software_signer: Callable[..., SoftwareSig
 
 
 def test_the_request_asks_for_addresses_usage_and_mail(
-    software_signer: Callable[..., SoftwareSigner],
+    software_signer: Signers,
 ) -> None:
     signer = software_signer("rsa:2048")
     der = certificate_request(
@@ -51,19 +53,19 @@ def test_the_request_asks_for_addresses_usage_and_mail(
 
 
 def test_without_addresses_there_is_no_alternative_name(
-    software_signer: Callable[..., SoftwareSigner],
+    software_signer: Signers,
 ) -> None:
     request = x509.load_pem_x509_csr(certificate_request(software_signer("p256"), "CN=Alice"))
     with pytest.raises(x509.ExtensionNotFound):
         request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
 
 
-def test_a_false_signature_is_not_released(faulty_signer: Callable[..., SoftwareSigner]) -> None:
+def test_a_false_signature_is_not_released(faulty_signer: Signers) -> None:
     with pytest.raises(SigningError, match="does not hold"):
         certificate_request(faulty_signer("p256"), "CN=Alice")
 
 
-def test_what_cannot_be_meant_is_refused(software_signer: Callable[..., SoftwareSigner]) -> None:
+def test_what_cannot_be_meant_is_refused(software_signer: Signers) -> None:
     with pytest.raises(UsageError, match="not a distinguished name"):
         certificate_request(software_signer("p256"), "Alice")
     with pytest.raises(UsageError, match="not an e-mail address"):

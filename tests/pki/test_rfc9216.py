@@ -21,8 +21,8 @@ OTHER = {"rsa": "25519", "25519": "rsa"}
 
 
 @pytest.fixture
-def sample(public_corpora: Path) -> Callable[[str], Certificate]:
-    return lambda name: load_certificates((public_corpora / "rfc9216" / f"{name}.crt").read_bytes())[0]
+def sample(corpora: Callable[[str], Path]) -> Callable[[str], Certificate]:
+    return lambda name: load_certificates((corpora("rfc9216") / f"{name}.crt").read_bytes())[0]
 
 
 @pytest.mark.parametrize("person", PEOPLE)

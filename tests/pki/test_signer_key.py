@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from conftest import SoftwareSigner
 
+    Signers = Callable[..., SoftwareSigner]
+
 KINDS = ["rsa:2048", "p256", "p384", "ed25519"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_key_is_of_the_type_of_its_public_half(
-    software_signer: Callable[..., SoftwareSigner], kind: str
-) -> None:
+def test_the_key_is_of_the_type_of_its_public_half(software_signer: Signers, kind: str) -> None:
     signer = software_signer(kind)
     key = signer_key(signer)
     assert key.public_key() == signer.public_key
@@ -32,14 +32,14 @@ def test_the_key_is_of_the_type_of_its_public_half(
         assert key.curve.name == signer.public_key.curve.name
 
 
-def test_rsa_signs_with_pkcs1_and_with_pss(software_signer: Callable[..., SoftwareSigner]) -> None:
+def test_rsa_signs_with_pkcs1_and_with_pss(software_signer: Signers) -> None:
     signer = software_signer("rsa:2048")
     for scheme in (padding.PKCS1v15(), padding.PSS(padding.MGF1(hashes.SHA384()), padding.PSS.DIGEST_LENGTH)):
         signature = signer_key(signer).sign(b"message", scheme, hashes.SHA384())
         signer.public_key.verify(signature, b"message", scheme, hashes.SHA384())
 
 
-def test_ec_and_ed25519_sign(software_signer: Callable[..., SoftwareSigner]) -> None:
+def test_ec_and_ed25519_sign(software_signer: Signers) -> None:
     signer = software_signer("p256")
     signature = signer_key(signer).sign(b"message", ec.ECDSA(hashes.SHA3_256()))
     signer.public_key.verify(signature, b"message", ec.ECDSA(hashes.SHA3_256()))
@@ -47,7 +47,7 @@ def test_ec_and_ed25519_sign(software_signer: Callable[..., SoftwareSigner]) -> 
     signer.public_key.verify(signer_key(signer).sign(b"message"), b"message")
 
 
-def test_hash_values_and_weak_hashes_are_not_signed(software_signer: Callable[..., SoftwareSigner]) -> None:
+def test_hash_values_and_weak_hashes_are_not_signed(software_signer: Signers) -> None:
     key = signer_key(software_signer("p256"))
     with pytest.raises(UnsupportedError, match="not from a hash value"):
         key.sign(bytes(32), ec.ECDSA(utils.Prehashed(hashes.SHA256())))
@@ -68,21 +68,19 @@ def test_hash_values_and_weak_hashes_are_not_signed(software_signer: Callable[..
         ("ed25519", "private_bytes_raw"),
     ],
 )
-def test_nothing_private_comes_out(
-    software_signer: Callable[..., SoftwareSigner], kind: str, method: str
-) -> None:
+def test_nothing_private_comes_out(software_signer: Signers, kind: str, method: str) -> None:
     with pytest.raises(TypeError, match="stays on its token"):
         getattr(signer_key(software_signer(kind)), method)(None, None, None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_copy_is_the_same_key(software_signer: Callable[..., SoftwareSigner], kind: str) -> None:
+def test_a_copy_is_the_same_key(software_signer: Signers, kind: str) -> None:
     key = signer_key(software_signer(kind))
     assert copy.copy(key) is key
     assert copy.deepcopy(key) is key
 
 
-def test_keys_that_do_not_sign_are_refused(software_signer: Callable[..., SoftwareSigner]) -> None:
+def test_keys_that_do_not_sign_are_refused(software_signer: Signers) -> None:
     signer = software_signer("x25519")
     with pytest.raises(UnsupportedError):
         signer_key(signer)

@@ -108,6 +108,11 @@ def test_a_trusted_person_cannot_change_the_trusted_certificate(toolbox: Toolbox
 
 def test_the_owner_of_an_authority_s_name_needs_its_key(toolbox: Toolbox) -> None:
     root = toolbox.authority()
+    other_key = x509.AuthorityKeyIdentifier(b"another key", None, None)
+    error = refusal(
+        toolbox, toolbox.forge(issuer=toolbox.authority(number=5), extra=[(other_key, False)]), anchor=root
+    )
+    assert error.message.endswith("'Root' is trusted with another key, or not as a CA")
     false_root = toolbox.authority(number=5)
     alice = toolbox.forge(issuer=false_root, identifiers=False)
     error = refusal(toolbox, alice, false_root, anchor=root)
@@ -332,6 +337,22 @@ def test_whatever_the_validator_raises_is_an_untrusted_certificate(
     monkeypatch.setattr(trust, "async_validate_path", stumble)
     root = toolbox.authority()
     assert "cannot be checked" in refusal(toolbox, toolbox.forge(issuer=root), anchor=root).message
+
+
+@pytest.mark.parametrize(
+    "stage", ["check_signing_use", "check_issuing_use", "_BoundedRegistry.find_potential_issuers"]
+)
+def test_what_cannot_be_read_at_any_stage_is_an_untrusted_certificate(
+    toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    def stumble(*_: object) -> None:
+        raise KeyError("odd")
+
+    monkeypatch.setattr(f"tokensign.pki.trust.{stage}", stumble)
+    root = toolbox.authority()
+    middle = toolbox.authority("Middle", issuer=root, number=2)
+    error = refusal(toolbox, toolbox.forge(issuer=middle), middle, anchor=root)
+    assert error.message.startswith("the certificate of Alice cannot be checked")
 
 
 def test_it_works_inside_an_event_loop(toolbox: Toolbox) -> None:

@@ -9,7 +9,7 @@ from asn1crypto import cms
 
 from tokensign import der
 from tokensign.algorithms import Digest, digest_by_oid
-from tokensign.certificates import Certificate
+from tokensign.certificates import Certificate, name_string
 from tokensign.cms.ber import OCTET_STRING, SEQUENCE, SET, BerReader, context
 from tokensign.cms.content_info import (
     CONTENT_TYPE_NAMES,
@@ -70,7 +70,7 @@ class SignerIdentifier:
             return f"key identifier {self.subject_key_identifier.hex()}"
         with parsing("issuerAndSerialNumber"):
             fields = cms.IssuerAndSerialNumber.load(self.issuer_and_serial_number)
-            return f"serial {fields['serial_number'].native:x} of {fields['issuer'].human_friendly}"
+            return f"serial {fields['serial_number'].native:x} of {name_string(fields['issuer'])}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,10 +119,9 @@ async def _search(
     registry = _BoundedRegistry(policy.anchor_store.certificates, intermediates)
     known = {id(entry.asn1): entry for entry in (certificate, *intermediates, *policy.anchors)}
     context = _context(policy, registry, moment)
-    candidates = context.path_builder.async_build_paths_lazy(certificate.asn1)
     refusals: list[_RefusedError] = []
     try:
-        async for path in candidates:
+        async for path in context.path_builder.async_build_paths_lazy(certificate.asn1):
             members = [known[id(member)] for member in path][::-1]
             try:
                 await _validate(path, members, policy, context)
@@ -135,8 +134,6 @@ async def _search(
     except (PathBuildingError, *UNREADABLE) as error:
         if not refusals:
             raise _no_path(certificate, intermediates, policy, error) from error
-    finally:
-        await candidates.cancel()  # type: ignore[no-untyped-call]  # pyhanko's lack
     best = max(refusals, key=lambda refusal: refusal.progress)
     raise UntrustedError(best.message, hint=best.hint) from best
 
@@ -222,17 +219,18 @@ class _BoundedRegistry(CertificateRegistry):
         super().__init__()
         self._steps = 0
         for asn1 in (*anchors, *(entry.asn1 for entry in intermediates)):
-            try:
-                self.register(asn1)
+            try:  # what register() reads, first, because it keeps half of what it cannot read
+                _ = asn1.issuer_serial, asn1.subject.hashable, asn1.public_key.sha1, asn1.key_identifier
             except UNREADABLE:  # it came along with the message, and need not be on the path
                 continue
+            self.register(asn1)
 
     def find_potential_issuers(self, cert: Any, trust_manager: TrustManager) -> Iterator[TrustAnchor | Any]:  # noqa: ANN401 - asn1crypto has no types
         self._steps += 1
         if self._steps > STEPS_MAXIMUM:
             raise _SearchExhaustedError
         found = super().find_potential_issuers(cert, trust_manager)
-        # Self-issued ones last: a detour over a root that is not trusted is tried only when nothing else is left.
+        # Self-issued ones last: a detour over a root that is not trusted is for when nothing else is left.
         return iter(sorted(found, key=lambda issuer: getattr(issuer, "self_issued", False)))
 
 

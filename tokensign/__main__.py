@@ -1,0 +1,5 @@
+"""`python -m tokensign` is the command line."""
+
+from tokensign.cli import main
+
+main()
