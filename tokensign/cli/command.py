@@ -109,7 +109,8 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options in two groups."""
-        records = {parameter: parameter.get_help_record(ctx) for parameter in self.get_params(ctx)}
+        options = [parameter for parameter in self.get_params(ctx) if isinstance(parameter, click.Option)]
+        records = {option: option.get_help_record(ctx) for option in options}
         common = {name for names, _ in _COMMON for name in names}
         for heading, wanted in (("Options", False), ("Common options", True)):
             rows = [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
+from tokensign import __version__
 from tokensign.cli.command import Cli, Command
 from tokensign.cli.inputs import module_of, open_token, token_name
 from tokensign.errors import TokensignError
@@ -63,9 +64,10 @@ def doctor(cli: Cli) -> None:
 
 def _examine(cli: Cli) -> Iterator[_Finding]:
     """Each stage stands on the one before, so the first failure ends it."""
-    names = ("tokensign", "python-pkcs11", "cryptography", "asn1crypto")
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
-    yield _Finding("versions", "ok", f"Python {platform.python_version()}, {versions}")
+    libraries = ("python-pkcs11", "cryptography", "asn1crypto", "pyhanko-certvalidator")
+    versions = [f"{name} {metadata.version(name)}" for name in libraries]
+    versions = [f"tokensign {__version__}", f"Python {platform.python_version()}", *versions]
+    yield _Finding("versions", "ok", ", ".join(versions))
     subject = "module"
     try:
         module = module_of(cli)

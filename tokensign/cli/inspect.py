@@ -9,6 +9,7 @@ import click
 from tokensign.certificates import load_certificates
 from tokensign.cli.cert import certificate_document
 from tokensign.cli.command import Cli, Command
+from tokensign.cli.output import in_words
 from tokensign.cms.content_info import (
     AUTH_ENVELOPED_DATA,
     CONTENT_TYPE_NAMES,
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 _CERTIFICATE_FILE_LIMIT = 1 << 24  # octets; larger files are not looked at as certificates
-
-_WORDS = {None: "unknown", True: "yes", False: "no"}
 
 
 @click.command(cls=Command)
@@ -91,7 +90,7 @@ def _signed(stream: BinaryIO) -> dict[str, Any]:
 
 
 def _signer(message: SignedData, signer: SignerInfo) -> dict[str, Any]:
-    from tokensign.cms.attributes import parse_signed_attributes
+    from tokensign.cms.attributes import ATTRIBUTE_NAMES, parse_signed_attributes
     from tokensign.cms.signature import read_signature_algorithm
 
     certificate = message.certificate_of(signer)
@@ -108,7 +107,7 @@ def _signer(message: SignedData, signer: SignerInfo) -> dict[str, Any]:
         document["scheme"] = str(read_signature_algorithm(signer.signature_algorithm, signer.digest))
         if signer.signed_attributes:
             attributes = parse_signed_attributes(signer.signed_attributes)
-            document["signed_attributes"] = list(attributes.types)
+            document["signed_attributes"] = [ATTRIBUTE_NAMES.get(kind, kind) for kind in attributes.types]
             moment = attributes.signing_time
             document["signing_time"] = moment.isoformat() if moment else None
     except MessageError as error:
@@ -148,7 +147,5 @@ def _lines(value: Any, indent: int = 0) -> Iterator[str]:  # noqa: ANN401 - a JS
             for number, item in enumerate(entry, 1):
                 yield f"{margin}  {number}."
                 yield from _lines(item, indent + 2)
-        elif isinstance(entry, list):
-            yield f"{label} {', '.join(map(str, entry)) or 'none'}"
         else:
-            yield f"{label} {_WORDS.get(entry, entry) if entry is None or isinstance(entry, bool) else entry}"
+            yield f"{label} {in_words(entry)}"

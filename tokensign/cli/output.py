@@ -17,6 +17,19 @@ __all__ = ["Output", "print_error", "printable"]
 _PROGRESS_FROM: Final = 8 << 20  # octets of a file from which a progress bar is worth its line
 
 
+def in_words(value: Any) -> str:  # noqa: ANN401 - a JSON value
+    """A value of a document for people."""
+    match value:
+        case None:
+            return "unknown"
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(map(in_words, value)) or "none"
+        case _:
+            return str(value)
+
+
 def printable(text: str) -> str:
     """Text with its control characters made visible: names in certificates are written by strangers."""
     return "".join(
@@ -61,8 +74,7 @@ class Output:
         """A document for people: a line a field."""
         width = max(map(len, document))
         for name, value in document.items():
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            self.text(f"{name.replace('_', ' '):{width}}  {'-' if shown is None else shown}")
+            self.text(f"{name.replace('_', ' '):{width}}  {in_words(value)}")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
         """A table for people.

@@ -69,7 +69,7 @@ def sign(
     """Sign INPUT with a key on a token. The result is a CMS message (RFC 5652).
 
     With --form smime, INPUT is taken for a MIME entity if it begins with MIME header fields; anything
-    else is wrapped into one. A whole mail is signed with `tokensign mail sign`.
+    else is wrapped into one.
 
     \b
     Examples:

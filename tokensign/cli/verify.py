@@ -189,7 +189,7 @@ def _show(cli: Cli, found: VerificationReport, path: str | None, *, force: bool,
         for name, verdict in signer.verdicts.items():
             mark, colour = _MARKS[verdict.status.value]
             tell(f"{name:9} {verdict.reason}", prefix=click.style(f"  {mark} ", fg=colour))
-        tell(f"  signed    {_when(signer)}; {signer.scheme or 'in an unknown scheme'}")
+        tell(f"    signed    {_when(signer)}; {signer.scheme or 'in an unknown scheme'}")
 
 
 def _when(signer: SignerReport) -> str:

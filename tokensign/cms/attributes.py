@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tokensign.certificates import Certificate
 
 __all__ = [
+    "ATTRIBUTE_NAMES",
     "CMS_ALGORITHM_PROTECTION",
     "CONTENT_TYPE",
     "MESSAGE_DIGEST",
@@ -40,6 +41,16 @@ SMIME_CAPABILITIES: Final = "1.2.840.113549.1.9.15"  # RFC 8551 section 2.5.2
 CMS_ALGORITHM_PROTECTION: Final = "1.2.840.113549.1.9.52"  # RFC 6211
 SIGNING_CERTIFICATE: Final = "1.2.840.113549.1.9.16.2.12"  # RFC 2634
 SIGNING_CERTIFICATE_V2: Final = "1.2.840.113549.1.9.16.2.47"  # RFC 5035
+
+ATTRIBUTE_NAMES: Final = {
+    CONTENT_TYPE: "contentType",
+    MESSAGE_DIGEST: "messageDigest",
+    SIGNING_TIME: "signingTime",
+    SMIME_CAPABILITIES: "SMIMECapabilities",
+    CMS_ALGORITHM_PROTECTION: "CMSAlgorithmProtection",
+    SIGNING_CERTIFICATE: "SigningCertificate",
+    SIGNING_CERTIFICATE_V2: "SigningCertificateV2",
+}
 
 _ANNOUNCED_CIPHERS: Final = ("aes-256-gcm", "aes-256-cbc", "aes-128-gcm", "aes-128-cbc")  # best first
 
