@@ -44,6 +44,17 @@ USER_PIN = "1234-user"
 SO_PIN = "5678-officer"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also run the long tests: soaks, fuzzing, gigabytes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--full"):
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(pytest.mark.skip(reason="runs long, only with --full"))
+
+
 @pytest.fixture(scope="session")
 def user_pin() -> str:
     """The user's PIN of every token."""

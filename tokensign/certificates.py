@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from asn1crypto import pem, x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 __all__ = ["Certificate", "load_certificates", "name_string"]
+
+_VERSION_TAG: Final = 0xA0  # [0] EXPLICIT, absent in version 1
 
 _SHORT_NAMES: Final = {  # RFC 4514 section 3, and what everybody writes for an address in a name
     "common_name": "CN",
@@ -69,16 +71,27 @@ class Certificate:
         except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
             raise MalformedError("the certificate cannot be read", hint=_first_line(error)) from error
 
-    @classmethod
-    def from_asn1(cls, certificate: Any) -> Self:  # noqa: ANN401 - asn1crypto has no types
-        """Wrap an asn1crypto certificate."""
-        return cls(certificate.dump())
+    @cached_property
+    def _fields(self) -> list[bytes]:
+        """The fields of the TBSCertificate from serialNumber on, as they were received."""
+        tbs = _der.elements(self.der)[0]
+        fields = _der.elements(tbs)
+        return fields[1:] if fields[0][0] == _VERSION_TAG else fields
+
+    @property
+    def encoded_issuer(self) -> bytes:
+        """The issuer's Name, DER as received."""
+        return self._fields[2]
+
+    @property
+    def encoded_subject(self) -> bytes:
+        """The subject's Name, DER as received."""
+        return self._fields[4]
 
     @cached_property
     def public_key_info(self) -> bytes:
         """SubjectPublicKeyInfo, DER."""
-        encoded: bytes = self.asn1.public_key.dump()
-        return encoded
+        return self._fields[5]
 
     @cached_property
     def public_key(self) -> PublicKeyTypes:
@@ -97,9 +110,8 @@ class Certificate:
     @cached_property
     def issuer_and_serial_number(self) -> bytes:
         """IssuerAndSerialNumber (RFC 5652 section 10.2.4), DER; names the certificate in a message."""
-        tbs = self.asn1["tbs_certificate"]
-        content: bytes = tbs["issuer"].dump() + tbs["serial_number"].dump()
-        return _der.sequence(content)
+        serial_number, _, issuer = self._fields[:3]
+        return _der.sequence(issuer, serial_number)
 
     @cached_property
     def subject_key_identifier(self) -> bytes | None:

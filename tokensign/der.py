@@ -1,7 +1,9 @@
-"""A writer of DER (X.690), for what is built again and again.
+"""DER (X.690) without a model: parts are joined when writing, and cut out unchanged when reading.
 
-asn1crypto re-encodes nested values at every level; a signature built by joining parts that were
-encoded once costs a hundredth of it. Reading is asn1crypto's and `tokensign.cms.ber`'s.
+asn1crypto re-encodes nested values at every level when it writes, and may re-encode what it has read: its
+`dump()` takes a definite length whose last octet is 0x80 for the indefinite form. So what is built again and
+again is joined here, and what must stay as it was received is cut out here. Meaning is asn1crypto's business,
+and whole messages are read by `tokensign.cms.ber`.
 """
 
 from __future__ import annotations
@@ -9,10 +11,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from tokensign.errors import MalformedError
+
 __all__ = [
     "NULL",
     "boolean",
     "constructed",
+    "content",
+    "dotted",
+    "elements",
     "explicit",
     "header",
     "integer",
@@ -30,6 +37,7 @@ NULL = b"\x05\x00"
 _FIRST_GENERALIZED_YEAR = 2050  # RFC 5280 section 4.1.2.5: UTCTime through 2049
 _LAST_CENTURY_YEAR = 1950
 _SHORT_FORM_LIMIT = 0x80
+_MAX_OID_SIZE = 64  # octets; the longest in use has about 20
 
 
 def header(tag: int, length: int) -> bytes:
@@ -108,3 +116,66 @@ def time(moment: datetime) -> bytes:
     if _LAST_CENTURY_YEAR <= utc.year < _FIRST_GENERALIZED_YEAR:
         return tlv(0x17, utc.strftime("%y%m%d%H%M%SZ").encode())
     return tlv(0x18, f"{utc.year:04d}{utc:%m%d%H%M%S}Z".encode())
+
+
+def elements(encoded: bytes) -> list[bytes]:
+    """The elements inside a constructed element, each as it is encoded.
+
+    Args:
+        encoded: One element, with definite lengths.
+
+    Raises:
+        MalformedError: The lengths do not fit each other.
+    """
+    start, end = _bounds(encoded, 0, len(encoded))
+    found = []
+    while start < end:
+        _, following = _bounds(encoded, start, end)
+        found.append(encoded[start:following])
+        start = following
+    return found
+
+
+def content(encoded: bytes) -> bytes:
+    """The content octets of one element.
+
+    Raises:
+        MalformedError: The length does not fit.
+    """
+    start, end = _bounds(encoded, 0, len(encoded))
+    return encoded[start:end]
+
+
+@lru_cache(maxsize=512)
+def dotted(encoded: bytes) -> str:
+    """The dotted form of an encoded OBJECT IDENTIFIER.
+
+    Raises:
+        MalformedError: It is none.
+    """
+    octets = content(encoded)
+    if encoded[0] != 0x06 or not octets or octets[-1] & 0x80 or len(octets) > _MAX_OID_SIZE:  # noqa: PLR2004
+        raise MalformedError("an object identifier is broken")
+    arcs, arc = [], 0
+    for octet in octets:
+        arc = arc << 7 | octet & 0x7F
+        if not octet & 0x80:
+            arcs.append(arc)
+            arc = 0
+    first = min(arcs[0] // 40, 2)
+    return ".".join(map(str, (first, arcs[0] - 40 * first, *arcs[1:])))
+
+
+def _bounds(encoded: bytes, start: int, limit: int) -> tuple[int, int]:
+    """Where the content of the element at `start` begins and ends."""
+    if start + 2 > limit:
+        raise MalformedError("an element is cut off")
+    begin, length = start + 2, encoded[start + 1]
+    if length > _SHORT_FORM_LIMIT:
+        begin += length - _SHORT_FORM_LIMIT
+        length = int.from_bytes(encoded[start + 2 : begin])
+    elif length == _SHORT_FORM_LIMIT:
+        raise MalformedError("an element has the indefinite form where the definite one is needed")
+    if begin + length > limit:
+        raise MalformedError("an element is larger than what is around it")
+    return begin, begin + length

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
-import stat
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from tokensign.errors import FileError, OutputExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 __all__ = ["CHUNK_SIZE", "STANDARD_STREAM", "chunks", "open_input", "open_output", "read_small", "spool"]
 
@@ -30,8 +32,12 @@ def chunks(stream: BinaryIO, size: int = CHUNK_SIZE) -> Iterator[bytes]:
 
 
 def spool(stream: BinaryIO | None = None) -> BinaryIO:
-    """A private temporary stream that can seek, filled from `stream` and rewound; nobody else can open it."""
-    spooled = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY))  # noqa: SIM115
+    """A private temporary stream that can seek, filled from `stream` and rewound; nobody else can open it.
+
+    Raises:
+        FileError: There is no room for it; later writing fails with the same error.
+    """
+    spooled = cast("BinaryIO", _Spool(max_size=_SPOOL_MEMORY))
     if stream is not None:
         for piece in chunks(stream):
             spooled.write(piece)
@@ -44,19 +50,20 @@ def open_input(name: str | Path) -> Iterator[BinaryIO]:
     """Open a file, or standard input as "-", for reading; what comes can seek.
 
     Raises:
-        FileError: The file cannot be opened or read.
+        FileError: The file cannot be opened; later reading fails with the same error.
     """
-    with _file_errors("read", name):
-        if str(name) == STANDARD_STREAM:
-            with spool(sys.stdin.buffer) as stream:
-                yield stream
+    if str(name) == STANDARD_STREAM:
+        with _file_errors("read", "standard input"):
+            held = spool(_standard("input"))
+        with held:
+            yield held
+        return
+    with io.BufferedReader(_File(name, "rb", name)) as file:
+        if file.seekable():
+            yield file
             return
-        with Path(name).open("rb") as file:
-            if file.seekable():
-                yield file
-                return
-            with spool(file) as stream:
-                yield stream
+        with spool(file) as held:
+            yield held
 
 
 def read_small(name: str | Path, limit: int = 1 << 24) -> bytes:
@@ -94,34 +101,32 @@ def open_output(name: str | Path, *, force: bool = False, mode: int = 0o666) -> 
         FileError: It cannot be written.
     """
     if str(name) == STANDARD_STREAM:
-        with spool() as stream:
-            yield stream
-            stream.seek(0)
-            with _file_errors("write", "standard output"):
-                for piece in chunks(stream):
-                    sys.stdout.buffer.write(piece)
-                sys.stdout.buffer.flush()
+        with spool() as held:
+            yield held
+            _copy(held, _standard("output"), "standard output")
         return
     path = Path(name)
     if path.is_dir():
         raise FileError(f"{name} is a folder")
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):  # a device or a pipe cannot be renamed over
-        with _file_errors("write", name), path.open("wb") as device:
-            yield device
+    if path.exists() and not path.is_file():  # a device or a pipe cannot be renamed over
+        with io.BufferedWriter(_File(path, "wb", name)) as device, spool() as held:
+            yield held
+            _copy(held, device, name)
         return
     if path.exists() and not force:
         raise _exists(name)
     temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
-    with _file_errors("write", name):
-        try:
-            with open(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b") as file:  # noqa: PTH123 - a descriptor
-                yield file
-                file.flush()
+    try:
+        with io.BufferedRandom(_File(temporary, "x+b", name)) as file:
+            yield file
+            file.flush()
+            with _file_errors("write", name):
                 os.fchmod(file.fileno(), mode & ~_umask())
                 os.fsync(file.fileno())
+        with _file_errors("write", name):
             _publish(temporary, path, force=force)
-        finally:
-            temporary.unlink(missing_ok=True)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _publish(temporary: Path, path: Path, *, force: bool) -> None:
@@ -156,13 +161,84 @@ def _umask() -> int:
     return mask
 
 
+class _File(io.FileIO):
+    """A file, private if it is new, whose failures tell which one it is.
+
+    Args:
+        file: Where it is.
+        mode: As `open` takes it.
+        shown: What it is called in errors.
+    """
+
+    def __init__(self, file: str | Path, mode: str, shown: str | Path) -> None:
+        self._shown = shown
+        with _file_errors("read" if mode == "rb" else "write", shown):
+            super().__init__(file, mode, opener=_open_private)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        with _file_errors("read", self._shown):
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with _file_errors("read", self._shown):
+            return super().readall()
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        with _file_errors("write", self._shown):
+            return super().write(data)
+
+
+class _Spool(tempfile.SpooledTemporaryFile[bytes]):
+    """A temporary file whose failures tell where it is."""
+
+    def write(self, data: ReadableBuffer) -> int:
+        with self._errors():
+            return super().write(data)
+
+    def writelines(self, pieces: Iterable[ReadableBuffer]) -> None:
+        """Write one piece after the other; the base class would first gather all of them in memory."""
+        for piece in pieces:
+            self.write(piece)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        with self._errors():  # it flushes
+            return super().seek(offset, whence)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _errors() -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FileError(
+                f"cannot write a temporary file: {error.strerror or error}",
+                hint="make room, or set TMPDIR to a folder that has some",
+            ) from error
+
+
+def _open_private(file: str, flags: int) -> int:
+    return os.open(file, flags, 0o600)
+
+
+def _standard(direction: Literal["input", "output"]) -> BinaryIO:
+    stream = sys.stdin if direction == "input" else sys.stdout
+    if stream is None:  # the program was started without it
+        raise FileError(f"standard {direction} is closed")
+    return stream.buffer
+
+
+def _copy(held: BinaryIO, target: BinaryIO, name: str | Path) -> None:
+    held.seek(0)
+    with _file_errors("write", name):
+        target.writelines(chunks(held))
+        target.flush()
+
+
 @contextlib.contextmanager
 def _file_errors(verb: str, name: str | Path) -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError:
+        raise  # whoever read the output has enough of it, which is no failure of a file
     except OSError as error:
-        subject = error.filename if isinstance(error.filename, str) else name
-        if subject and str(subject).endswith(".part"):
-            subject = name
-        reason = error.strerror or str(error)
-        raise FileError(f"cannot {verb} {subject}: {reason}") from error
+        raise FileError(f"cannot {verb} {name}: {error.strerror or error}") from error

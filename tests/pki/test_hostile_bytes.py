@@ -84,5 +84,4 @@ def test_the_fuzzing_corpus_of_crls_gives_errors_of_ours_only(toolbox: Toolbox, 
             verdicts["refused"] += 1
         else:
             verdicts["read"] += 1
-    assert sum(verdicts.values()) > 500
-    assert min(verdicts.values()) > 100
+    assert verdicts["refused"] > 500  # cryptography refuses them too

@@ -135,7 +135,7 @@ def accepts(case: dict[str, Any]) -> bool:
     return True
 
 
-def test_every_path_is_decided_as_the_suite_says_or_the_reason_is_named(
+def test_every_path_is_decided_as_the_suite_says_or_a_reason_is_named(
     corpora: Callable[[str], Path],
 ) -> None:
     cases = json.loads(corpora("limbo.json").read_text())["testcases"]

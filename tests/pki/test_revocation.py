@@ -65,6 +65,14 @@ def test_a_certificate_revoked_by_ocsp_is_refused_with_date_and_reason(
         judge(toolbox, alice, root, revocation=mode, ocsp_responses=(response,))
 
 
+def test_one_source_that_says_revoked_outweighs_another_that_does_not(
+    toolbox: Toolbox, alice: Forged, root: Forged
+) -> None:
+    good, bad = toolbox.ocsp(alice, root), toolbox.crl(root, [alice])
+    with pytest.raises(UntrustedError, match="was revoked"):
+        judge(toolbox, alice, root, revocation="prefer", ocsp_responses=(good,), crls=(bad,))
+
+
 def test_nobody_asks_when_revocation_is_off(toolbox: Toolbox, alice: Forged, root: Forged) -> None:
     judge(toolbox, alice, root, crls=(toolbox.crl(root, [alice]), b"broken"))
 

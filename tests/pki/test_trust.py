@@ -285,6 +285,17 @@ def test_only_so_many_paths_are_tried(toolbox: Toolbox, monkeypatch: pytest.Monk
     assert len(tried) == PATHS_MAXIMUM
 
 
+def test_a_search_that_is_given_up_keeps_the_reason_of_what_it_tried(
+    toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "STEPS_MAXIMUM", 2)
+    root = toolbox.authority()
+    yesterday = toolbox.now - timedelta(days=1)
+    middles = [toolbox.authority("Middle", issuer=root, number=2, end=yesterday) for _ in range(3)]
+    error = refusal(toolbox, toolbox.forge(issuer=middles[0]), *middles, anchor=root)
+    assert error.message == "the certificate of Middle expired on 2026-05-31"
+
+
 def test_the_reason_is_that_of_the_path_that_came_furthest(toolbox: Toolbox) -> None:
     root = toolbox.authority()
     expired = toolbox.authority("Middle", issuer=root, number=2, end=toolbox.now - timedelta(days=1))
@@ -340,7 +351,7 @@ def test_whatever_the_validator_raises_is_an_untrusted_certificate(
 
 
 @pytest.mark.parametrize(
-    "stage", ["check_signing_use", "check_issuing_use", "_BoundedRegistry.find_potential_issuers"]
+    "stage", ["check_end_entity", "check_issuing_use", "_BoundedRegistry.find_potential_issuers"]
 )
 def test_what_cannot_be_read_at_any_stage_is_an_untrusted_certificate(
     toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch, stage: str

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
 
+from tokensign.cli.command import EXIT_BROKEN_PIPE
 from tokensign.cli.output import print_error
 from tokensign.cli.root import root
 from tokensign.errors import TokensignError
@@ -23,10 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _EXIT_USAGE = 2
+_EXIT_FILE = 5
 _EXIT_BUG = 70
-_EXIT_INTERRUPTED = 128 + signal.SIGINT
-_EXIT_TERMINATED = 128 + signal.SIGTERM
-_EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+_SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal is gone"}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -35,15 +36,29 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: Without the program's name; None takes those of the process.
     """
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored, and so it stays
+            signal.signal(number, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what the locale does not know is escaped, as on stderr
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe went away, as `head` does
+        code = EXIT_BROKEN_PIPE
+        _silence(sys.stdout, sys.stderr)
+    except OSError as error:  # about printing; any other has become a FileError
+        code = _EXIT_FILE
+        _silence(sys.stdout)
+        print_error(f"cannot write standard output: {error.strerror or error}", None, code, as_json=False)
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = root.main(arguments, prog_name="tokensign", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
         hint = None
         if isinstance(error, click.UsageError) and error.ctx is not None:
@@ -54,10 +69,11 @@ def _run(arguments: list[str]) -> int:
             error.message, error.hint, error.exit_code, as_json=as_json, kind=type(error).__name__
         )
     except (KeyboardInterrupt, click.Abort):
-        return print_error("interrupted; nothing was written", None, _EXIT_INTERRUPTED, as_json=as_json)
-    except BrokenPipeError:  # the reader of a pipe went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _EXIT_BROKEN_PIPE
+        return _ended_by(signal.SIGINT, as_json=as_json)
+    except _TerminatedError as error:
+        return _ended_by(error.number, as_json=as_json)
+    except OSError:
+        raise
     except Exception as error:
         if os.environ.get("TOKENSIGN_DEBUG"):
             raise
@@ -66,10 +82,37 @@ def _run(arguments: list[str]) -> int:
             "set TOKENSIGN_DEBUG=1 to see where, and report it without keys and PINs",
             _EXIT_BUG,
             as_json=as_json,
+            kind="Bug",
         )
     return code if isinstance(code, int) else 0
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    """End by SIGTERM as by an error, so that temporary files go away."""
-    raise SystemExit(_EXIT_TERMINATED)
+class _TerminatedError(BaseException):
+    """A signal came that ends the process; raised like an interrupt, so that temporary files go away."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    raise _TerminatedError(signal.Signals(number))
+
+
+def _ended_by(number: signal.Signals, *, as_json: bool) -> int:
+    for other in _SIGNALS:  # impatience shall not spoil the ending
+        signal.signal(other, signal.SIG_IGN)
+    return print_error(
+        _SIGNALS[number],
+        "no file is half-written; run it again",
+        128 + number,
+        as_json=as_json,
+        kind="Interrupted",
+    )
+
+
+def _silence(*streams: TextIO | None) -> None:
+    """Let what waits in buffers go nowhere, or the interpreter complains about it when it ends."""
+    for stream in streams:
+        if stream is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

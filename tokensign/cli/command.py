@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import signal
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +16,11 @@ from tokensign.cli.output import Output
 from tokensign.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["Cli", "Command", "Group", "LazyGroup"]
+__all__ = ["EXIT_BROKEN_PIPE", "Cli", "Command", "Group", "LazyGroup"]
+
+EXIT_BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,22 @@ class LazyGroup(click.Group):
         self._lazy = lazy
         self.params.extend(_common_options(outermost=True))
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,  # noqa: ANN401 - click's
+    ) -> click.Context:
+        """Parse the options before the command, and print --help and --version."""
+        with _own_exit_code():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's
+        """Run the command."""
+        with _own_exit_code():
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
         """All commands, in the order in which they are declared."""
         return list(self._lazy)
@@ -162,3 +182,12 @@ class LazyGroup(click.Group):
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, _, summary) in self._lazy.items()])
+
+
+@contextlib.contextmanager
+def _own_exit_code() -> Iterator[None]:
+    """When the reader of a pipe goes away, click would exit with 1, which here means a bad signature."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise click.exceptions.Exit(EXIT_BROKEN_PIPE) from None

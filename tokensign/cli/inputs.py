@@ -113,7 +113,7 @@ def trust_anchors(cli: Cli, files: Iterable[str]) -> tuple[Certificate, ...]:
     if not paths:
         raise UsageError(
             "no trust anchor is given",
-            hint="name one with --trust FILE or in the configuration, or check the --signature-only",
+            hint="name one with --trust or in the configuration; --signature-only judges no certificate",
         )
     return load_anchors(paths)
 

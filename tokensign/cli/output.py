@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Output", "print_error", "printable"]
+__all__ = ["Output", "in_words", "print_error", "printable"]
 
 _PROGRESS_FROM: Final = 8 << 20  # octets of a file from which a progress bar is worth its line
 
@@ -31,9 +31,9 @@ def in_words(value: Any) -> str:  # noqa: ANN401 - a JSON value
 
 
 def printable(text: str) -> str:
-    """Text with its control characters made visible: names in certificates are written by strangers."""
+    """One line of text with its control characters made visible: strangers write names in certificates."""
     return "".join(
-        character if character.isprintable() or character in "\n\t" else f"\\x{ord(character):02x}"
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
         for character in text
     )
 
@@ -68,7 +68,7 @@ class Output:
     def document(self, value: Any, *, on_stderr: bool = False) -> None:  # noqa: ANN401 - JSON
         """The result for programs; on stderr where stdout carries content."""
         if self.json:
-            click.echo(json_format.dumps(value, indent=2, ensure_ascii=False), err=on_stderr)
+            click.echo(_dumps(value), err=on_stderr)
 
     def fields(self, document: dict[str, Any]) -> None:
         """A document for people: a line a field."""
@@ -94,7 +94,7 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:
@@ -118,7 +118,7 @@ class Output:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
         bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(binary_units=True),
             TransferSpeedColumn(),
@@ -126,7 +126,7 @@ class Output:
             transient=True,
         )
         with bar:
-            task = bar.add_task(label, total=size)
+            task = bar.add_task(printable(label), total=size)
             yield _Watched(stream, lambda done: bar.update(task, completed=done - start))  # type: ignore[misc]
 
 
@@ -155,5 +155,10 @@ def print_error(
         click.echo(f"{click.style('hint:', fg='cyan')} {printable(hint)}", err=True)
     if as_json:
         error = {"type": kind, "message": message, "hint": hint, "exit_code": exit_code}
-        click.echo(json_format.dumps({"error": error}, indent=2, ensure_ascii=False))
+        click.echo(_dumps({"error": error}))
     return exit_code
+
+
+def _dumps(value: Any) -> str:  # noqa: ANN401 - JSON
+    """JSON in ASCII, in which no character steers a terminal, and which every locale can print."""
+    return json_format.dumps(value, indent=2)

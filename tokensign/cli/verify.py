@@ -105,7 +105,7 @@ def verify(
         try:
             found = _run(opened, expectations, signed, output, force=force)
         except VerificationError as error:
-            _show(cli, error.report, report, force=force, on_stderr=False)
+            _show(cli, error.report, report, force=force, on_stderr=output == STANDARD_STREAM)
             if cli.json:
                 raise click.exceptions.Exit(error.exit_code) from None
             raise

@@ -88,9 +88,9 @@ def _constant_attributes(
 
 def _signing_certificate_v2(certificate: Certificate) -> bytes:
     """SigningCertificateV2 with one ESSCertIDv2, whose hash is the default SHA-256 (RFC 5035 section 4)."""
-    tbs = certificate.asn1["tbs_certificate"]
-    issuer = der.sequence(der.explicit(4, tbs["issuer"].dump()))  # GeneralNames of one directoryName
-    issuer_serial = der.sequence(issuer, tbs["serial_number"].dump())
+    issuer, serial_number = der.elements(certificate.issuer_and_serial_number)
+    general_names = der.sequence(der.explicit(4, issuer))  # one directoryName
+    issuer_serial = der.sequence(general_names, serial_number)
     return der.sequence(der.sequence(der.sequence(der.octet_string(certificate.sha256), issuer_serial)))
 
 
@@ -184,7 +184,7 @@ class SignedAttributes:
             protected_digest = value["digest_algorithm"]["algorithm"].dotted
             protected_signature = value["signature_algorithm"]
             same = protected_digest == digest_oid and (
-                not protected_signature or protected_signature.untag().dump() == signature_algorithm
+                not protected_signature or protected_signature.contents == der.content(signature_algorithm)
             )
         if not same:
             raise MalformedError("CMSAlgorithmProtection names other algorithms than the signature")

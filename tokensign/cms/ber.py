@@ -102,12 +102,12 @@ class BerReader:
             MalformedError: The header is broken or the element is larger than what is around it.
         """
         end = self._ends[-1] if self._ends else self._size
-        if end is None:
-            if self._octets_at(self.position, 2) == b"\0\0":
-                return None
-        elif self.position >= end:
+        if end is not None:
+            return self._header(self.position, end) if self.position < end else None
+        limit = self._outer_end()
+        if self.position + 2 <= limit and self._octets_at(self.position, 2) == b"\0\0":
             return None
-        return self._header(self.position, end if end is not None else self._outer_end())
+        return self._header(self.position, limit)
 
     def expect(self, tag: int, what: str) -> Element:
         """The next element, which must have an identifier octet.
@@ -234,7 +234,7 @@ class BerReader:
                 raise MalformedError("an element has an impossible length")
             length = int.from_bytes(self._octets_at(content, count), "big")
             content += count
-        if length is not None and content + length > limit:
+        if content + (length or 0) > limit:
             raise MalformedError("the message is cut off, or an element is larger than what is around it")
         return Element(tag, start, content, length)
 

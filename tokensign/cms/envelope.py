@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from asn1crypto import cms, core
+from asn1crypto import core
 
 from tokensign import der
 from tokensign.algorithms import ContentCipher, content_cipher
@@ -21,6 +21,7 @@ from tokensign.cms.content_info import (
     read_object_identifier,
 )
 from tokensign.cms.recipients import MAX_RECIPIENTS, RecipientInfo, load_recipient_info
+from tokensign.cms.signed_data import algorithm_of
 from tokensign.errors import MalformedError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -157,9 +158,7 @@ def _read_auth_attributes(reader: BerReader) -> bytes | None:
     if element is None or element.tag != context(1):
         return None
     encoded = reader.read(element)
-    with parsing("authAttrs"):
-        attributes = cms.CMSAttributes.load(bytes((SET,)) + encoded[1:], strict=True)
-        return der.set_of(*(attribute.dump() for attribute in attributes))
+    return der.set_of(*der.elements(encoded))
 
 
 def _skip_optional(reader: BerReader, number: int) -> None:
@@ -169,11 +168,8 @@ def _skip_optional(reader: BerReader, number: int) -> None:
 
 
 def _read_content_encryption(encoded: bytes, *, authenticated: bool) -> ContentEncryption:
-    with parsing("contentEncryptionAlgorithm"):
-        fields = core.SequenceOf.load(encoded, strict=True, spec=core.Any)
-        oid: str = fields[0].parse(core.ObjectIdentifier).dotted
-        parameters: bytes = fields[1].dump() if len(fields) > 1 else b""
-    cipher = content_cipher(oid)
+    cipher = content_cipher(algorithm_of(encoded))
+    parameters = b"".join(der.elements(encoded)[1:])
     if cipher.authenticated != authenticated:
         kind = "AuthEnvelopedData" if authenticated else "EnvelopedData"
         raise UnsupportedError(f"{cipher.name} does not belong into {kind}")

@@ -19,10 +19,10 @@ from tokensign.algorithms import (
     RSAES_OAEP_OID,
     digest_by_oid,
 )
-from tokensign.cms.ber import SEQUENCE
+from tokensign.cms.ber import OCTET_STRING, SEQUENCE
 from tokensign.cms.content_info import parsing
 from tokensign.cms.signed_data import SignerIdentifier as RecipientIdentifier
-from tokensign.errors import UnsupportedError
+from tokensign.errors import MalformedError, UnsupportedError
 from tokensign.keys import OaepTransport, Pkcs1Transport
 
 if TYPE_CHECKING:
@@ -103,13 +103,15 @@ def load_recipient_info(encoded: bytes) -> RecipientInfo:
     """
     if encoded[0] != SEQUENCE:
         return OtherRecipient(_OTHER_KINDS.get(encoded[0], f"unknown means ({encoded[0]:02x})"))
-    with parsing("KeyTransRecipientInfo"):
-        info = cms.KeyTransRecipientInfo.load(encoded, strict=True)
-        return KeyTransRecipientInfo(
-            identifier=RecipientIdentifier.from_asn1(info["rid"]),
-            key_encryption_algorithm=info["key_encryption_algorithm"].dump(),
-            encrypted_key=info["encrypted_key"].native,
-        )
+    match der.elements(encoded):
+        case [_, identifier, algorithm, encrypted_key] if encrypted_key[0] == OCTET_STRING:
+            return KeyTransRecipientInfo(
+                identifier=RecipientIdentifier.load(identifier),
+                key_encryption_algorithm=algorithm,
+                encrypted_key=der.content(encrypted_key),
+            )
+        case _:
+            raise MalformedError("a KeyTransRecipientInfo is broken")
 
 
 def encode_key_trans(certificate: Certificate, key: bytes, transport: KeyTransport) -> bytes:

@@ -11,13 +11,21 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 from tokensign import der
-from tokensign.algorithms import Digest, SignatureScheme, default_scheme
+from tokensign.algorithms import (
+    RSA_MAXIMUM_BITS,
+    RSA_MINIMUM_BITS,
+    Digest,
+    SignatureScheme,
+    default_scheme,
+)
 from tokensign.cms import content_info
 from tokensign.cms.attributes import build_signed_attributes
 from tokensign.cms.content_info import DATA, SIGNED_DATA
 from tokensign.cms.signature import verify_fresh
-from tokensign.errors import BadSignatureError, FileError, SigningError, UsageError
+from tokensign.errors import BadSignatureError, FileError, SigningError, UnsupportedError, UsageError
 from tokensign.files import chunks
 
 if TYPE_CHECKING:
@@ -197,8 +205,18 @@ def _plan(signers: Sequence[Signer], options: SigningOptions) -> _Plan:
             )
         if options.identifier == "ski" and signer.certificate.subject_key_identifier is None:
             raise UsageError(f"the certificate of {signer.certificate.subject} has no subject key identifier")
+        _require_size(signer)
         plan.append((signer, signer.certificate, scheme))
     return plan
+
+
+def _require_size(signer: Signer) -> None:
+    key = signer.public_key
+    if isinstance(key, rsa.RSAPublicKey) and not RSA_MINIMUM_BITS <= key.key_size <= RSA_MAXIMUM_BITS:
+        raise UnsupportedError(
+            f"an RSA key of {key.key_size} bits does not sign here",
+            hint=f"sizes from {RSA_MINIMUM_BITS} to {RSA_MAXIMUM_BITS} are used; generate another key",
+        )
 
 
 def _hash(pieces: Iterable[bytes], wanted: set[Digest]) -> tuple[dict[str, bytes], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from asn1crypto import cms
 
@@ -31,8 +31,11 @@ __all__ = [
     "SignedData",
     "SignerIdentifier",
     "SignerInfo",
+    "algorithm_of",
     "read_signed_data",
 ]
+
+_IMPLICIT_0: Final = 0x80
 
 MAX_SIGNERS: Final = 128  # each costs a public-key operation and a path validation
 MAX_CERTIFICATES: Final = 512  # path building tries them; real messages carry fewer than ten
@@ -51,13 +54,17 @@ class SignerIdentifier:
     subject_key_identifier: bytes | None = None
 
     @classmethod
-    def from_asn1(cls, choice: Any) -> SignerIdentifier:  # noqa: ANN401 - asn1crypto has no types
-        """Take over asn1crypto's SignerIdentifier or RecipientIdentifier."""
-        if choice.name == "issuer_and_serial_number":
-            fields = choice.chosen
-            content = fields["issuer"].dump() + fields["serial_number"].dump()
-            return cls(issuer_and_serial_number=der.sequence(content))
-        return cls(subject_key_identifier=choice.chosen.native)
+    def load(cls, encoded: bytes) -> SignerIdentifier:
+        """Read an identifier: IssuerAndSerialNumber, or [0] SubjectKeyIdentifier.
+
+        Raises:
+            MalformedError: It is neither.
+        """
+        if encoded[0] == SEQUENCE:
+            return cls(issuer_and_serial_number=encoded)
+        if encoded[0] == _IMPLICIT_0:  # a string, so primitive
+            return cls(subject_key_identifier=der.content(encoded))
+        raise MalformedError("a signer or recipient is named in an unknown way")
 
     def names(self, certificate: Certificate) -> bool:
         """Whether it names a certificate."""
@@ -100,17 +107,26 @@ class SignerInfo:
         Raises:
             MalformedError: It is none.
         """
-        with parsing("SignerInfo"):
-            info = cms.SignerInfo.load(encoded, strict=True)
-            attributes = info["signed_attrs"]
-            return cls(
-                identifier=SignerIdentifier.from_asn1(info["sid"]),
-                digest_algorithm=info["digest_algorithm"]["algorithm"].dotted,
-                signed_attributes=der.tlv(SET, attributes.contents) if attributes else None,
-                signature_algorithm=info["signature_algorithm"].dump(),
-                signature=info["signature"].native,
-                encoded=encoded,
-            )
+        signed_attributes: bytes | None = None
+        match der.elements(encoded):
+            case [_, identifier, digest_algorithm, attributes, signature_algorithm, signature, *_] if (
+                attributes[0] == context(0)
+            ):
+                signed_attributes = bytes((SET,)) + attributes[1:]
+            case [_, identifier, digest_algorithm, signature_algorithm, signature, *_]:
+                pass
+            case _:
+                raise MalformedError("a SignerInfo lacks a field")
+        if signature[0] != OCTET_STRING or signature_algorithm[0] != SEQUENCE:
+            raise MalformedError("a SignerInfo is broken")
+        return cls(
+            identifier=SignerIdentifier.load(identifier),
+            digest_algorithm=algorithm_of(digest_algorithm),
+            signed_attributes=signed_attributes,
+            signature_algorithm=signature_algorithm,
+            signature=der.content(signature),
+            encoded=encoded,
+        )
 
     @property
     def digest(self) -> Digest:
@@ -148,6 +164,19 @@ class SignedData:
         """The certificate that a signature names, from the message or else from `others`."""
         candidates = (*self.certificates, *others)
         return next((entry for entry in candidates if signer.identifier.names(entry)), None)
+
+
+def algorithm_of(identifier: bytes) -> str:
+    """The algorithm in an AlgorithmIdentifier, dotted.
+
+    Raises:
+        MalformedError: It is none.
+    """
+    match der.elements(identifier):
+        case [algorithm, *_]:
+            return der.dotted(algorithm)
+        case _:
+            raise MalformedError("an AlgorithmIdentifier is empty")
 
 
 def read_signed_data(stream: BinaryIO) -> SignedData:

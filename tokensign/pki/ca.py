@@ -141,7 +141,7 @@ def _check_authority(ca: Signer, certificate: Certificate, now: datetime) -> Non
     name = display_name(certificate)
     if not may_issue(certificate, legacy=False):
         raise UsageError(
-            f"the certificate of {name} is not that of a CA", hint="make one with tokensign ca init"
+            f"the certificate of {name} is not that of a CA", hint="name the certificate of the CA"
         )
     if certificate.public_key != ca.public_key:
         raise UsageError(

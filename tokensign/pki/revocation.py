@@ -142,19 +142,23 @@ async def check_revocation(path: ValidationPath, context: ValidationContext, mod
     for certificate in path.iter_certs(include_root=False):
         partial = ValidationPath(path.trust_anchor, below, certificate)
         doubts = await _doubts(certificate, partial, context)
-        if doubts and mode == "require":
+        if doubts is not None and mode == "require":
+            because = f" ({'; '.join(doubts)})" if doubts else ""
             raise UntrustedError(
                 f"nothing tells whether the certificate of {short_name(certificate.subject)} was revoked",
-                hint=f"give a current CRL or OCSP response of its issuer ({'; '.join(doubts)})",
+                hint=f"give a current CRL or OCSP response of its issuer{because}",
             )
         context.record_validation(certificate, partial)  # type: ignore[no-untyped-call]  # pyhanko's lack
         below.append(certificate)
 
 
-async def _doubts(certificate: Any, path: ValidationPath, context: ValidationContext) -> list[str]:  # noqa: ANN401 - asn1crypto has no types
-    """Why neither OCSP nor a CRL clears a certificate; empty when one does."""
+async def _doubts(certificate: Any, path: ValidationPath, context: ValidationContext) -> list[str] | None:  # noqa: ANN401 - asn1crypto has no types
+    """Why nothing at hand clears a certificate, or None when something does. All is asked: answers differ."""
     doubts: list[str] = []
-    for verify in (verify_ocsp_response, verify_crl):
+    cleared = False
+    for verify, at_hand in ((verify_ocsp_response, context.ocsps), (verify_crl, context.crls)):
+        if not at_hand:
+            continue
         try:
             await verify(certificate, path, context)
         except RevokedError as error:
@@ -167,8 +171,12 @@ async def _doubts(certificate: Any, path: ValidationPath, context: ValidationCon
         except (OCSPValidationError, CRLValidationError) as error:
             doubts += [str(failure[0]) for failure in getattr(error, "failures", ())] or [str(error.args[0])]
         else:
-            return []
-    return [doubt.rstrip(".") for doubt in doubts]
+            cleared = True
+    return None if cleared else [_about_it(doubt) for doubt in doubts]
+
+
+def _about_it(doubt: str) -> str:
+    return doubt.rstrip(".").replace("the trust anchor", "it").replace("the end-entity certificate", "it")
 
 
 def _require_strength(what: str, algorithm: Any, *, legacy: bool) -> None:  # noqa: ANN401 - asn1crypto has no types
@@ -179,4 +187,5 @@ def _require_strength(what: str, algorithm: Any, *, legacy: bool) -> None:  # no
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    line = str(error).strip().partition("\n")[0]
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in line)

@@ -6,7 +6,6 @@ strangers, the rules it leaves to its caller, and reasons that a person understa
 
 from __future__ import annotations
 
-import re
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -15,18 +14,20 @@ from pyhanko_certvalidator.context import ValidationContext
 from pyhanko_certvalidator.errors import PathBuildingError, ValidationError
 from pyhanko_certvalidator.policy_decl import CertRevTrustPolicy
 from pyhanko_certvalidator.registry import CertificateRegistry
-from pyhanko_certvalidator.validate import SUPPORTED_EXTENSIONS, async_validate_path
+from pyhanko_certvalidator.validate import async_validate_path
 
-from tokensign.errors import MalformedError, MessageError, UntrustedError, UsageError
+from tokensign.errors import MalformedError, UntrustedError, UsageError
 from tokensign.pki.anchors import UNREADABLE, load_anchors
-from tokensign.pki.names import display_name, short_name
+from tokensign.pki.names import display_name
 from tokensign.pki.policy import PolicyInputs, TrustPolicy
-from tokensign.pki.purpose import Purpose, check_encryption_use, check_issuing_use, check_signing_use
+from tokensign.pki.purpose import Purpose, check_encryption_use, check_issuing_use
+from tokensign.pki.reasons import SearchExhaustedError, in_plain_words, no_path, unreadable
 from tokensign.pki.revocation import UNCHECKED, check_revocation, checking_rule
-from tokensign.pki.strength import AlgorithmPolicy, require_key_strength, require_signature_strength
+from tokensign.pki.rules import check_certificate, check_end_entity, check_issued, check_name_count
+from tokensign.pki.strength import AlgorithmPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Coroutine, Iterator, Sequence
 
     from pyhanko_certvalidator.authority import TrustAnchor
     from pyhanko_certvalidator.path import ValidationPath
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INTERMEDIATES_MAXIMUM",
-    "NAME_CHECKS_MAXIMUM",
     "PATHS_MAXIMUM",
     "STEPS_MAXIMUM",
     "PolicyInputs",
@@ -49,10 +49,7 @@ __all__ = [
 
 INTERMEDIATES_MAXIMUM: Final = 100  # real chains have one to four; each costs time before any is proven
 PATHS_MAXIMUM: Final = 32  # complete paths tried, at some milliseconds each
-STEPS_MAXIMUM: Final = (
-    300  # issuers looked up: cross-certificates make factorially many ways that lead nowhere
-)
-NAME_CHECKS_MAXIMUM: Final = 50_000  # names times name constraints, at some microseconds each
+STEPS_MAXIMUM: Final = 300  # issuers looked up; cross-certificates make factorially many ways to nowhere
 
 _T = TypeVar("_T")
 
@@ -89,10 +86,10 @@ def validate_path(
     with _ASN1_LOCK:
         is_anchor = certificate in policy.anchors
         try:
-            (_check_anchor if is_anchor else _check_issued)(certificate, moment, legacy=policy.legacy)
-            _check_end_entity(certificate, policy.purpose)
+            (check_certificate if is_anchor else check_issued)(certificate, moment, legacy=policy.legacy)
+            check_end_entity(certificate, policy.purpose)
         except UNREADABLE as error:
-            raise _unreadable(certificate, error) from error
+            raise unreadable(certificate, error) from error
         if is_anchor:
             return (certificate,)
         return _complete(_search(certificate, _relevant(certificate, intermediates, policy), policy, moment))
@@ -133,7 +130,7 @@ async def _search(
                 break
     except (PathBuildingError, *UNREADABLE) as error:
         if not refusals:
-            raise _no_path(certificate, intermediates, policy, error) from error
+            raise no_path(certificate, intermediates, policy, error) from error
     best = max(refusals, key=lambda refusal: refusal.progress)
     raise UntrustedError(best.message, hint=best.hint) from best
 
@@ -151,11 +148,11 @@ async def _validate(
 ) -> None:
     progress = 0
     try:
-        _check_anchor(members[-1], context.moment, legacy=policy.legacy)
+        check_certificate(members[-1], context.moment, legacy=policy.legacy)
         for member in members[1:-1]:
-            _check_issued(member, context.moment, legacy=policy.legacy)
+            check_issued(member, context.moment, legacy=policy.legacy)
             check_issuing_use(member, policy.purpose)
-        _check_name_count(members)
+        check_name_count(members)
         progress = 1
         await _validate_rfc5280(path, members, policy, context)
         progress = 2
@@ -167,7 +164,7 @@ async def _validate(
     except UntrustedError as reason:
         raise _RefusedError(reason, progress=progress) from reason
     except Exception as error:  # odd certificates and CRLs make the validator stumble in many ways
-        raise _RefusedError(_unreadable(members[0], error), progress=progress) from error
+        raise _RefusedError(unreadable(members[0], error), progress=progress) from error
 
 
 async def _validate_rfc5280(
@@ -176,7 +173,7 @@ async def _validate_rfc5280(
     try:
         await async_validate_path(context, path, policy.parameters)
     except ValidationError as error:
-        reason = _plain(error.failure_msg, members)
+        reason = in_plain_words(error.failure_msg, members)
         raise UntrustedError(
             f"the path from the certificate of {display_name(members[0])} to {display_name(members[-1])}"
             f" is not valid: {reason}",
@@ -228,144 +225,10 @@ class _BoundedRegistry(CertificateRegistry):
     def find_potential_issuers(self, cert: Any, trust_manager: TrustManager) -> Iterator[TrustAnchor | Any]:  # noqa: ANN401 - asn1crypto has no types
         self._steps += 1
         if self._steps > STEPS_MAXIMUM:
-            raise _SearchExhaustedError
+            raise SearchExhaustedError
         found = super().find_potential_issuers(cert, trust_manager)
         # Self-issued ones last: a detour over a root that is not trusted is for when nothing else is left.
         return iter(sorted(found, key=lambda issuer: getattr(issuer, "self_issued", False)))
-
-
-class _SearchExhaustedError(PathBuildingError):
-    """The certificates refer to each other in more ways than are tried."""
-
-
-def _check_issued(certificate: Certificate, moment: datetime, *, legacy: bool) -> None:
-    """What is asked of a certificate below the anchor: as of an anchor, and of its signature algorithm."""
-    _check_anchor(certificate, moment, legacy=legacy)
-    algorithm = certificate.asn1["signature_algorithm"]
-    if (
-        algorithm.dump() != certificate.asn1["tbs_certificate"]["signature"].dump()
-    ):  # RFC 5280 section 4.1.1.2
-        raise UntrustedError(f"the certificate of {display_name(certificate)} names two signature algorithms")
-    _check_strength(certificate, lambda: require_signature_strength(algorithm, legacy=legacy))
-
-
-def _check_anchor(certificate: Certificate, moment: datetime, *, legacy: bool) -> None:
-    """What is asked of every certificate: that it is current, not too weak, and understood."""
-    name = display_name(certificate)
-    if moment > certificate.not_after:
-        raise UntrustedError(
-            f"the certificate of {name} expired on {certificate.not_after:%Y-%m-%d}",
-            hint="for a signature made before, name its time with --at (in the library: at)",
-        )
-    if moment < certificate.not_before:
-        raise UntrustedError(
-            f"the certificate of {name} is not valid before {certificate.not_before:%Y-%m-%d}",
-            hint="check the clock, or the time given with --at",
-        )
-    _check_strength(certificate, lambda: require_key_strength(certificate.public_key, legacy=legacy))
-    extensions = [
-        entry["extn_id"].dotted for entry in certificate.asn1["tbs_certificate"]["extensions"] or ()
-    ]
-    if len(extensions) != len(
-        set(extensions)
-    ):  # RFC 5280 section 4.2; readers would differ on which one counts
-        raise UntrustedError(f"the certificate of {name} has an extension twice")
-    unknown = certificate.asn1.critical_extensions - SUPPORTED_EXTENSIONS
-    if unknown:  # RFC 5280 section 4.2
-        raise UntrustedError(
-            f"the certificate of {name} has critical extensions that are not known:"
-            f" {', '.join(sorted(unknown))}"
-        )
-
-
-def _check_end_entity(certificate: Certificate, purpose: Purpose) -> None:
-    check_signing_use(certificate, purpose)
-    for address in certificate.emails:
-        if address.count("@") != 1:  # what stands before and after the @ would depend on the reader
-            raise UntrustedError(
-                f"the certificate of {display_name(certificate)} is for {address!r}, no e-mail address"
-            )
-
-
-def _check_name_count(members: list[Certificate]) -> None:
-    """Keep names and name constraints from being multiplied into hours of comparing."""
-    constraints = sum(
-        len(constraint[field] or ())
-        for constraint in (member.asn1.name_constraints_value for member in members[1:])
-        if constraint is not None
-        for field in ("permitted_subtrees", "excluded_subtrees")
-    )
-    names = max(len(member.asn1.subject_alt_name_value or ()) + 1 for member in members)
-    if constraints * names > NAME_CHECKS_MAXIMUM:
-        raise UntrustedError(
-            f"the certificates from {display_name(members[0])} to {display_name(members[-1])} have too many"
-            f" names and name constraints: {names} and {constraints}"
-        )
-
-
-def _check_strength(certificate: Certificate, check: Callable[[], None]) -> None:
-    try:
-        check()
-    except MessageError as error:
-        raise UntrustedError(
-            f"the certificate of {display_name(certificate)} does not count: {error.message}", hint=error.hint
-        ) from error
-
-
-def _no_path(
-    certificate: Certificate, intermediates: list[Certificate], policy: TrustPolicy, error: Exception
-) -> UntrustedError:
-    name = display_name(certificate)
-    if isinstance(error, _SearchExhaustedError):
-        return UntrustedError(
-            f"no path from the certificate of {name} to a trust anchor: the certificates that came along lead"
-            " into each other",
-            hint="give the certificates of its CAs alone",
-        )
-    if not isinstance(error, PathBuildingError):
-        return _unreadable(certificate, error)
-    top = _follow(certificate, intermediates)
-    issuer = short_name(top.asn1.issuer)
-    if top.is_self_issued:
-        reason = f"{issuer!r} is self-signed and not trusted"
-    elif any(anchor.asn1.subject == top.asn1.issuer for anchor in policy.anchors):
-        reason = f"{issuer!r} is trusted with another key, or not as a CA"
-    else:
-        reason = f"the certificate of {issuer!r} is missing"
-    return UntrustedError(
-        f"no path from the certificate of {name} to a trust anchor: {reason}",
-        hint="give the missing certificate with --untrusted, or what you trust with --trust",
-    )
-
-
-def _follow(certificate: Certificate, intermediates: list[Certificate]) -> Certificate:
-    """The last certificate that is reached by the names of issuers."""
-    left = list(intermediates)
-    while True:
-        issuer = next((entry for entry in left if entry.asn1.subject == certificate.asn1.issuer), None)
-        if issuer is None:
-            return certificate
-        left.remove(issuer)
-        certificate = issuer
-
-
-def _plain(message: str, members: list[Certificate]) -> str:
-    """A message of pyhanko-certvalidator with names in place of positions."""
-    message = message.removeprefix("The path could not be validated because ").strip().rstrip(".")
-    message = re.sub(
-        r"(?:the )?intermediate certificate (\d+)",
-        lambda position: f"the certificate of {display_name(members[-1 - int(position[1])])}",
-        message,
-    )
-    return message.replace("the end-entity certificate", f"the certificate of {display_name(members[0])}")
-
-
-def _unreadable(certificate: Certificate, error: Exception) -> UntrustedError:
-    return UntrustedError(
-        f"the certificate of {display_name(certificate)} cannot be checked: something in it, or in what came"
-        " along with it, is broken",
-        hint=f"the validator says: {type(error).__name__}",
-    )
 
 
 def _complete(coroutine: Coroutine[Any, Any, _T]) -> _T:

@@ -86,13 +86,17 @@ class Session:
     __slots__ = ("binding", "epoch", "handle", "objects", "output", "read_write", "size")
 
     def __init__(self, binding: Binding, epoch: int, *, read_write: bool) -> None:
-        self.binding = binding
-        self.handle: int = binding.handle  # type: ignore[attr-defined]  # the stub leaves it out
         self.epoch = epoch
         self.read_write = read_write
-        self.objects: dict[Any, int] = {}
         self.output = ctypes.create_string_buffer(_OUTPUT_SIZE)
         self.size = ctypes.c_ulong(_OUTPUT_SIZE)
+        self.adopt(binding)
+
+    def adopt(self, binding: Binding) -> None:
+        """Stand for a session of python-pkcs11 that was just opened."""
+        self.binding = binding
+        self.handle: int = binding.handle  # type: ignore[attr-defined]  # the stub leaves it out
+        self.objects: dict[Any, int] = {}
 
     def rewind(self) -> None:
         """Make the whole buffer available to the next call."""
@@ -159,6 +163,17 @@ class Connection:
     def lost(self) -> bool:
         """Whether the sessions are dead and the next operation has to find the token again."""
         return self._lost or self._module_epoch != self.module.epoch
+
+    def require_token(self) -> None:
+        """Make sure that a search found nothing because there is nothing; SoftHSM does not say it otherwise.
+
+        To be called inside the block of `borrow`.
+
+        Raises:
+            TokenNotPresent: The token is gone, or somebody else logged it out.
+        """
+        if not self._intact():
+            raise pkcs11.TokenNotPresent
 
     def forget_objects(self) -> None:
         """Let no session use a handle that it looked up before now; called when objects were deleted."""
@@ -236,24 +251,36 @@ class Connection:
     def explain(self, error: PKCS11Error, doing: str) -> TokensignError:
         """The error to raise for one of PKCS#11, knowing whether the token is gone."""
         if self._lost:
-            return TokenRemovedError(f"cannot {doing}: the token {self.info.label} is gone", hint=BACK_HINT)
+            return TokenRemovedError(
+                f"cannot {doing}: the token {self.info.label} went away or was reset", hint=BACK_HINT
+            )
         return translated(error, doing)
+
+    def renew(self, session: Session) -> None:
+        """Put a new PKCS#11 session in the place of one that is spoiled."""
+        session.close()
+        session.adopt(self._open_binding(read_write=session.read_write))
 
     def _means_loss(self, error: PKCS11Error) -> bool:
         if is_gone(error) or (isinstance(error, pkcs11.UserNotLoggedIn) and self._logged_in):
             return True
-        return isinstance(error, SUSPICIOUS) and not self._present()
+        return isinstance(error, SUSPICIOUS) and not self._intact()
 
-    def _present(self) -> bool:
+    def _intact(self) -> bool:
+        """Whether the token is in its slot, and our login still counts."""
         try:
+            if self._anchor and not self.module.functions.is_logged_in(self._anchor.handle):
+                return False
             return TokenInfo.read(self.module.slot(self.info.slot_id)).identity == self.info.identity
         except (PKCS11Error, TokensignError):
             return False
 
     def _open(self, *, read_write: bool) -> Session:
+        return Session(self._open_binding(read_write=read_write), self._epoch, read_write=read_write)
+
+    def _open_binding(self, *, read_write: bool) -> Binding:
         token = self.module.slot(self.info.slot_id).get_token()
-        binding = token.open(rw=read_write, attribute_mapper=_ATTRIBUTES)
-        return Session(binding, self._epoch, read_write=read_write)
+        return token.open(rw=read_write, attribute_mapper=_ATTRIBUTES)
 
     # --- login
 

@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 OS_LOCKING_OK: Final = 0x2  # CKF_OS_LOCKING_OK
+_PUBLIC_STATES: Final = (0, 2)  # CKS_RO_PUBLIC_SESSION, CKS_RW_PUBLIC_SESSION
+OPERATION_ACTIVE: Final = 0x090  # CKR_OPERATION_ACTIVE
 LABEL_SIZE: Final = 32  # octets of CK_TOKEN_INFO.label, padded with spaces
 
 
@@ -77,7 +79,7 @@ _RETURN_CODES: Final[dict[int, type[PKCS11Error]]] = {  # PKCS#11 2.40 section 5
     0x070: pkcs11.MechanismInvalid,
     0x071: pkcs11.MechanismParamInvalid,
     0x082: pkcs11.ObjectHandleInvalid,
-    0x090: pkcs11.OperationActive,
+    OPERATION_ACTIVE: pkcs11.OperationActive,
     0x091: pkcs11.OperationNotInitialized,
     0x0A0: pkcs11.PinIncorrect,
     0x0A1: pkcs11.PinInvalid,
@@ -174,6 +176,12 @@ class _CkFunctionList(Structure):
     _fields_ = (("version", c_ubyte * 2), ("functions", c_void_p * _COUNT))
 
 
+class _SessionInfo(Structure):
+    """CK_SESSION_INFO."""
+
+    _fields_ = (("slot_id", c_ulong), ("state", c_ulong), ("flags", c_ulong), ("device_error", c_ulong))
+
+
 class FunctionList:
     """The functions of one module that are called directly.
 
@@ -204,6 +212,7 @@ class FunctionList:
         self._init_pin = function(10, c_ulong, c_char_p, c_ulong)
         self._set_pin = function(11, c_ulong, c_char_p, c_ulong, c_char_p, c_ulong)
         self._close_all_sessions = function(14, c_ulong)
+        self._get_session_info = function(15, c_ulong, c_void_p)
         self._login = function(18, c_ulong, c_ulong, c_char_p, c_ulong)
         self._logout = function(19, c_ulong)
         # The four of the hot path have no wrapper; their callers look at the return code themselves.
@@ -259,6 +268,12 @@ class FunctionList:
     def logout(self, session: int) -> None:
         """C_Logout."""
         check(self._logout(session))
+
+    def is_logged_in(self, session: int) -> bool:
+        """C_GetSessionInfo: whether the user or the security officer is logged in."""
+        info = _SessionInfo()
+        check(self._get_session_info(session, byref(info)))
+        return info.state not in _PUBLIC_STATES
 
     def close_all_sessions(self, slot_id: int) -> None:
         """C_CloseAllSessions."""

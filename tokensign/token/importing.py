@@ -57,8 +57,8 @@ def import_certificate(
                 Attribute.PRIVATE: False,
                 Attribute.LABEL: label or (key.label if key else _common_name(certificate)),
                 Attribute.ID: identifier,
-                Attribute.SUBJECT: certificate.asn1.subject.dump(),
-                Attribute.ISSUER: certificate.asn1.issuer.dump(),
+                Attribute.SUBJECT: certificate.encoded_subject,
+                Attribute.ISSUER: certificate.encoded_issuer,
                 Attribute.SERIAL_NUMBER: der.integer(certificate.serial_number),
                 Attribute.VALUE: certificate.der,
             }

@@ -130,7 +130,7 @@ def list_keys(token: Token) -> list[KeyInfo]:
         TokenError: The token fails or refuses the PIN.
     """
     with token.borrow("list the keys") as session:
-        return read_keys(session, token.info)
+        return read_keys(session, token.info) or _nothing(token)
 
 
 def list_certificates(token: Token) -> list[StoredCertificate]:
@@ -140,7 +140,7 @@ def list_certificates(token: Token) -> list[StoredCertificate]:
         TokenError: The token fails.
     """
     with token.borrow("list the certificates", public=True) as session:
-        return read_certificates(session, token.info)
+        return read_certificates(session, token.info) or _nothing(token)
 
 
 def find_key(token: Token, name: str | KeyUri, usage: KeyUsage | None = None) -> KeyInfo:
@@ -177,6 +177,11 @@ def find_certificate(token: Token, name: str | KeyUri) -> StoredCertificate:
     """
     there = list_certificates(token)
     return _single(_named(there, name, token, types=("cert",)), there, name, "certificate", token)
+
+
+def _nothing(token: Token) -> list[Any]:
+    token.connection.require_token()
+    return []
 
 
 _WORDS: Final = {"sign": "sign", "decrypt": "decrypt", "both": "sign and decrypt"}

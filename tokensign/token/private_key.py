@@ -26,7 +26,7 @@ from tokensign.errors import (
 from tokensign.keys import OaepTransport
 from tokensign.token import oaep
 from tokensign.token.attributes import objects
-from tokensign.token.cryptoki import KeyFunctionNotPermittedError, error
+from tokensign.token.cryptoki import OPERATION_ACTIVE, KeyFunctionNotPermittedError, error
 from tokensign.token.failures import STALE, is_gone
 from tokensign.token.mechanisms import RAW_RSA, RSA_PKCS1, SigningPlan, ecdsa_sig_value, signing_plan
 from tokensign.token.mechanisms import oaep as oaep_mechanism
@@ -34,7 +34,7 @@ from tokensign.token.objects import KeyInfo, find_key, list_certificates, list_k
 from tokensign.token.public_key import public_key_info
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
     from pkcs11.exceptions import PKCS11Error
@@ -227,13 +227,7 @@ class TokenKey:
         elif plan.prefix:
             data = plan.prefix + data
         with self.token.borrow(self._signing) as session:
-            key = session.objects.get(self._object) or self._look_up(session)
-            code = self._functions.C_SignInit(session.handle, plan.mechanism, key)
-            if code:
-                raise error(code)
-            if self.info.always_authenticate:
-                self.token.connection.log_in_for(session, self.token.credential)
-            session.rewind()
+            self._begin(self._functions.C_SignInit, session, plan.mechanism)
             code = self._functions.C_Sign(session.handle, data, len(data), session.output, session.size)
             if code:
                 raise error(code)
@@ -280,13 +274,7 @@ class TokenKey:
 
     def _decrypt(self, ciphertext: bytes, mechanism: CkMechanism) -> bytes:
         with self.token.borrow(self._decrypting) as session:
-            key = session.objects.get(self._object) or self._look_up(session)
-            code = self._functions.C_DecryptInit(session.handle, mechanism, key)
-            if code:
-                raise error(code)
-            if self.info.always_authenticate:
-                self.token.connection.log_in_for(session, self.token.credential)
-            session.rewind()
+            self._begin(self._functions.C_DecryptInit, session, mechanism)
             code = self._functions.C_Decrypt(
                 session.handle, ciphertext, len(ciphertext), session.output, session.size
             )
@@ -310,17 +298,27 @@ class TokenKey:
     def _probe(self, transport: OaepTransport, public_key: rsa.RSAPublicKey) -> bool:
         room = self._octets - 2 * transport.digest.size - 2
         message = secrets.token_bytes(min(_PROBE_SIZE, room))
-        scheme = padding.OAEP(
-            mgf=padding.MGF1(transport.mgf_digest.primitive()),
-            algorithm=transport.digest.primitive(),
-            label=transport.label,
-        )
         try:
+            mask = padding.MGF1(transport.mgf_digest.primitive())
+            scheme = padding.OAEP(mask, transport.digest.primitive(), transport.label)
             return self._decrypt(public_key.encrypt(message, scheme), oaep_mechanism(transport)) == message
         except (TokenRemovedError, PinError, KeyNotFoundError, AmbiguousNameError):
             raise
         except (TokenError, DecryptionError, UnsupportedAlgorithm):
             return False
+
+    def _begin(self, initialize: Callable[..., int], session: Session, mechanism: CkMechanism) -> None:
+        """C_SignInit or C_DecryptInit, the PIN where the key wants it each time, and room for the result."""
+        key = session.objects.get(self._object) or self._look_up(session)
+        code = initialize(session.handle, mechanism, key)
+        if code == OPERATION_ACTIVE:  # some modules do not end an operation that failed
+            self.token.connection.renew(session)
+            code = initialize(session.handle, mechanism, self._look_up(session))
+        if code:
+            raise error(code)
+        if self.info.always_authenticate:
+            self.token.connection.log_in_for(session, self.token.credential)
+        session.rewind()
 
     def _look_up(self, session: Session) -> int:
         """The key's handle in a session, remembered there."""
@@ -331,6 +329,7 @@ class TokenKey:
             template[Attribute.LABEL] = self.info.label
         found = objects(session, template)
         if not found:
+            self.token.connection.require_token()
             raise KeyNotFoundError(
                 f"the key {self.info.uri} is not there any more",
                 hint="`tokensign key list` shows what is there",
