@@ -30,10 +30,10 @@ need_python
 install_needs
 make_environment "$repository/requirements/dev.txt"
 
-options=(--numprocesses 2 --cov -m "not full")
+options=(--numprocesses 2 --cov)
 if [[ ${1-} == --full ]]; then
   shift
-  options+=(-m "full or not full")
+  options+=(--full)
 fi
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT

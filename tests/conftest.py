@@ -107,7 +107,7 @@ def module(softhsm: Path, module_path: Path) -> Module:  # noqa: ARG001 - the en
 
 @pytest.fixture(scope="session")
 def new_token(module: Module) -> Callable[..., str]:
-    """Set up a fresh token with USER_PIN and SO_PIN, and give its label: `new_token()` or `new_token("acme2")`."""
+    """Set up a fresh token with USER_PIN and SO_PIN, and give its label: `new_token()`, `new_token("x")`."""
     numbers = itertools.count(1)
 
     def make(label: str | None = None) -> str:
@@ -181,7 +181,7 @@ def issue() -> Callable[..., Certificate]:
 
 @pytest.fixture(scope="session")
 def corpora() -> Callable[[str], Path]:
-    """A file or folder of the public test data: `corpora("wycheproof/x.json")`; skips when it is not there."""
+    """A file or folder of the public test data: `corpora("wycheproof/x.json")`; skips when it is absent."""
     default = Path(__file__).parents[2] / "shared" / "corpora"
     folder = Path(os.environ.get("TOKENSIGN_CORPORA", default))
 

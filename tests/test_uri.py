@@ -13,9 +13,19 @@ URIS = st.builds(
     KeyUri,
     **dict.fromkeys(
         (
-            "token manufacturer serial model library_manufacturer library_description object "
-            "slot_manufacturer slot_description pin_source module_name module_path"
-        ).split(),
+            "token",
+            "manufacturer",
+            "serial",
+            "model",
+            "library_manufacturer",
+            "library_description",
+            "object",
+            "slot_manufacturer",
+            "slot_description",
+            "pin_source",
+            "module_name",
+            "module_path",
+        ),
         st.none() | TEXT,
     ),
     library_version=st.none() | st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3})?", fullmatch=True),

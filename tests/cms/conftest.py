@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from asn1crypto import cms
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 
-from tokensign.algorithms import KeySpec, KeyUsage
+from tokensign import der
+from tokensign.algorithms import DIGESTS, KeySpec, KeyUsage, default_scheme
+from tokensign.cms.attributes import CONTENT_TYPE, MESSAGE_DIGEST
+from tokensign.cms.content_info import DATA, SIGNED_DATA
 from tokensign.errors import DecryptionError
 from tokensign.keys import OaepTransport
 from tokensign.pki.ca import issue, root_certificate
@@ -68,7 +73,7 @@ class SoftwareKey:
             scheme = padding.OAEP(mask, transport.digest.primitive(), transport.label or None)
         try:
             return self.key.decrypt(encrypted_key, scheme)
-        except ValueError:
+        except (ValueError, UnsupportedAlgorithm):
             raise DecryptionError("the software key refuses it") from None
 
 
@@ -167,6 +172,89 @@ def openssl() -> Callable[..., bytes]:
         return done.stdout
 
     return run
+
+
+def attribute(kind: str, *values: bytes) -> bytes:
+    """One Attribute, DER."""
+    return der.sequence(der.object_identifier(kind), der.set_of(*values))
+
+
+@dataclass(kw_only=True)
+class Forgery:
+    """A SignedData message with one signature, in which everything can be other than it should.
+
+    Attributes:
+        signer: Who signs.
+        content: What is signed; attached.
+        attributes: Each signed attribute, DER; None: the content itself is signed; the first two are right.
+        digest: Hashes the content and the attributes.
+        digest_algorithm: AlgorithmIdentifier; None: that of `digest`.
+        signature_algorithm: AlgorithmIdentifier; None: that of the signer's usual scheme.
+        in_order: Sign the attributes in the order given and not in that of DER.
+    """
+
+    signer: SoftwareKey
+    content: bytes = b"Pay 100 to Bob."
+    content_type: str = DATA
+    attributes: Sequence[bytes] | None = ()
+    digest: str = "sha256"
+    digest_algorithm: bytes | None = None
+    signature_algorithm: bytes | None = None
+    in_order: bool = False
+    signature: bytes | None = None
+
+    @property
+    def scheme(self) -> SignatureScheme:
+        return default_scheme(self.signer.public_key)
+
+    def content_type_attribute(self) -> bytes:
+        return attribute(CONTENT_TYPE, der.object_identifier(self.content_type))
+
+    def message_digest_attribute(self) -> bytes:
+        hashed = hashlib.new(self.digest, self.content, usedforsecurity=False).digest()
+        return attribute(MESSAGE_DIGEST, der.octet_string(hashed))
+
+    def with_attributes(self, *more: bytes) -> Forgery:
+        """The same with contentType and messageDigest and these."""
+        return replace(
+            self, attributes=[self.content_type_attribute(), self.message_digest_attribute(), *more]
+        )
+
+    def encode(self) -> bytes:
+        signed, field = self.content, b""
+        if self.attributes is not None:
+            ordered = list(self.attributes) if self.in_order else sorted(self.attributes)
+            signed, field = der.tlv(0x31, b"".join(ordered)), der.tlv(0xA0, b"".join(self.attributes))
+        identifier = self.digest_algorithm or DIGESTS[self.digest].algorithm_identifier
+        signature = self.signature or self.signer.sign(signed, self.scheme)
+        certificate = self.signer.certificate
+        assert certificate is not None
+        info = der.sequence(
+            der.integer(1),
+            certificate.issuer_and_serial_number,
+            identifier,
+            field,
+            self.signature_algorithm or self.scheme.algorithm_identifier,
+            der.octet_string(signature),
+        )
+        encapsulated = der.sequence(
+            der.object_identifier(self.content_type), der.explicit(0, der.octet_string(self.content))
+        )
+        fields = (der.integer(1), der.set_of(identifier), encapsulated)
+        data = der.sequence(*fields, der.tlv(0xA0, certificate.der), der.set_of(info))
+        return der.sequence(der.object_identifier(SIGNED_DATA), der.explicit(0, data))
+
+
+@pytest.fixture(scope="session")
+def forge(software: Callable[..., SoftwareKey]) -> Callable[..., Forgery]:
+    """A message to be made wrong: `forge("rsa:2048", content=...).with_attributes(...).encode()`."""
+    return lambda kind="p256", **fields: Forgery(signer=software(kind), **fields)
+
+
+@pytest.fixture(scope="session")
+def make_attribute() -> Callable[..., bytes]:
+    """One Attribute, DER: `make_attribute("1.2.3", value)`."""
+    return attribute
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tokensign.errors import PinError, PinIncorrectError, PinLockedError, TokenNotFoundError, UsageError
+from tokensign.errors import (
+    PinError,
+    PinIncorrectError,
+    PinLockedError,
+    TokenNotFoundError,
+    TokenRemovedError,
+    UsageError,
+)
 from tokensign.token import (
     Pin,
     PinState,
@@ -70,10 +77,13 @@ def test_a_slot_without_token_is_refused(module: Module, so_pin: str, user_pin: 
 
 
 def test_a_pin_that_the_token_does_not_take_is_refused(module: Module, so_pin: str, user_pin: str) -> None:
-    with pytest.raises(PinError, match="PinLenRange"):
+    with pytest.raises(PinError, match="does not take this PIN for the security officer"):
         initialize_token(module, "short", Pin("1"), Pin(user_pin))
     assert "short" not in {info.label for info in module.tokens()}
-    assert so_pin
+    with pytest.raises(PinError, match="is set up, but does not take this PIN for the user"):
+        initialize_token(module, "short", Pin(so_pin), Pin("1"))
+    unblock_pin(module, "short", Pin(so_pin), Pin(user_pin))
+    assert opens_with(module, "short", user_pin)
 
 
 def test_the_pin_is_changed(module: Module, new_token: Callable[..., str], user_pin: str) -> None:
@@ -91,7 +101,7 @@ def test_a_login_goes_on_after_the_pin_was_changed(
         opened.log_in()
         change_pin(opened, Pin(user_pin), Pin(NEW))
         module.functions.close_all_sessions(opened.info.slot_id)  # so that it has to log in again
-        with pytest.raises(Exception, match="went away"):
+        with pytest.raises(TokenRemovedError):
             list_keys(opened)
         assert list_keys(opened) == []
 

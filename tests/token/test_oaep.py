@@ -129,12 +129,13 @@ def test_wycheproof_through_the_token(token: Token, corpora: Callable[[str], Pat
             transport = OaepTransport(
                 digest(group["sha"]), digest(group["mgfSha"]), bytes.fromhex(case["label"])
             )
+            outcome: bytes | str
             try:
                 outcome = key.unwrap(bytes.fromhex(case["ct"]), transport)
             except DecryptionError as error:
-                assert error.message == oaep.CANNOT_DECRYPT
-                outcome = None
-            expected = None if case["result"] == "invalid" else bytes.fromhex(case["msg"])
+                outcome = error.message
+            invalid = case["result"] == "invalid"
+            expected = oaep.CANNOT_DECRYPT if invalid else bytes.fromhex(case["msg"])
             counted += 1
             if outcome != expected:
                 wrong.append(case["tcId"])

@@ -88,12 +88,13 @@ ON_THE_TOKEN = {
     ],
 )
 def test_a_generated_key_has_the_protection_and_only_the_usages_asked_for(
+    *,
     token: Token,
     spec: str,
     usage: KeyUsage,
     signs: bool,
     decrypts: bool,
-    agrees: bool,  # noqa: FBT001
+    agrees: bool,
 ) -> None:
     label = f"generated {spec} {usage.value}"
     key = generate_key(token, label, KeySpec.parse(spec), usage)

@@ -57,7 +57,7 @@ def test_an_unset_variable_is_named(monkeypatch: pytest.MonkeyPatch, value: str 
     monkeypatch.delenv("MY_PIN", raising=False)
     if value is not None:
         monkeypatch.setenv("MY_PIN", value)
-    with pytest.raises(PinUnavailableError, match="the token acme .* MY_PIN"):
+    with pytest.raises(PinUnavailableError, match=r"the token acme .* MY_PIN"):
         parse_pin_source("env:MY_PIN").get("the token acme")
 
 

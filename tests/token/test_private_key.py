@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from tokensign.errors import (
     KeyNotFoundError,
     MechanismError,
     PinIncorrectError,
+    PinLockedError,
     TokenError,
     TokenRemovedError,
     UsageError,
@@ -23,6 +25,8 @@ from tokensign.errors import (
 from tokensign.keys import OaepTransport, Pkcs1Transport
 from tokensign.token import (
     Pin,
+    PinState,
+    TokenInfo,
     TokenKey,
     delete_key,
     find_key,
@@ -342,7 +346,7 @@ def test_a_handle_that_became_stale_is_looked_up_again(
     key.sign(MESSAGE, scheme)
     with monkeypatch.context() as patch:
         patch.setattr(key.token.module.functions, "C_SignInit", lambda *_: 0x060)
-        with pytest.raises(KeyNotFoundError, match="deleted|KeyHandleInvalid"):
+        with pytest.raises(KeyNotFoundError, match="KeyHandleInvalid"):
             key.sign(MESSAGE, scheme)
     assert key.sign(MESSAGE, scheme)
 
@@ -420,6 +424,16 @@ def test_a_wrong_pin_for_one_operation_is_tried_once(
     with pytest.raises(PinIncorrectError, match="not tried again"):
         each_time.sign(MESSAGE, scheme)
     assert tried == [2]
+
+
+def test_the_last_try_is_not_spent_on_an_operation(
+    each_time: TokenKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheme = default_scheme(each_time.public_key)
+    read = TokenInfo.read
+    monkeypatch.setattr(TokenInfo, "read", lambda slot: replace(read(slot), pin_state=PinState.FINAL_TRY))
+    with pytest.raises(PinLockedError, match="one try left"):
+        each_time.sign(MESSAGE, scheme)
 
 
 def test_a_failed_login_for_one_operation_is_no_wrong_pin(

@@ -3,8 +3,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import pkcs11
 import pytest
@@ -36,7 +36,7 @@ from tokensign.token.info import pin_state
 from tokensign.uri import KeyUri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tokensign.token import Module, Token, TokenKey
@@ -236,7 +236,7 @@ def test_a_missing_pin_tries_nothing(
     assert logins == []
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:  # noqa: ANN401
+def pretend(monkeypatch: pytest.MonkeyPatch, **changes: PinState | bool) -> None:
     """Let tokens report another state than SoftHSM ever has."""
     read = TokenInfo.read
     monkeypatch.setattr(TokenInfo, "read", lambda slot: replace(read(slot), **changes))
@@ -267,6 +267,7 @@ def test_the_last_try_is_refused_unless_allowed(
     [(PinState.LOCKED, PinLockedError, "is locked"), (PinState.NOT_SET, PinError, "has not been set")],
 )
 def test_a_pin_that_cannot_work_is_not_tried(
+    *,
     monkeypatch: pytest.MonkeyPatch,
     module: Module,
     new_token: Callable[..., str],
@@ -356,9 +357,10 @@ def flags_of(*names: str) -> pkcs11.TokenFlag:
     ],
 )
 def test_the_counter_flags_are_read_most_serious_first(
+    *,
     names: tuple[str, ...],
     officer: bool,
-    expected: PinState,  # noqa: FBT001
+    expected: PinState,
 ) -> None:
     assert pin_state(flags_of(*names), security_officer=officer) is expected
 
@@ -394,20 +396,39 @@ def test_eight_threads_sign_over_eight_sessions(token_key: Callable[..., TokenKe
     assert min(counts.values()) > 0
 
 
+@dataclass
+class Removable:
+    """An open token with the key "alice", whose store can be taken away and brought back."""
+
+    token: Token
+    source: CountingSource
+    store: Path
+
+    @property
+    def away(self) -> Path:
+        return self.store.parent.parent / f"away-{self.store.name}"
+
+    def take_away(self) -> None:
+        self.store.rename(self.away)
+
+    def bring_back(self) -> None:
+        self.away.rename(self.store)
+
+
 @pytest.fixture
-def removable(softhsm: Path, module: Module, new_token: Callable[..., str], user_pin: str) -> Any:  # noqa: ANN401 - a generator with a helper
-    """An open token with a key, and functions that take its store away and bring it back."""
+def removable(
+    softhsm: Path, module: Module, new_token: Callable[..., str], user_pin: str
+) -> Iterator[Removable]:
     before = set((softhsm / "tokens").iterdir())
     label = new_token()
     (store,) = set((softhsm / "tokens").iterdir()) - before
-    away = softhsm / f"away-{store.name}"
     source = CountingSource(user_pin)
     with open_token(module, label, source, read_write=True) as opened:
         generate_key(opened, "alice", KeySpec.parse("ec:p256"))
-        yield opened, source, lambda: store.rename(away), lambda: away.rename(store)
+        yield Removable(opened, source, store)
 
 
-def until_it_works(work: Callable[[], Any], seconds: float = 10) -> Any:  # noqa: ANN401
+def until_it_works(work: Callable[[], bytes], seconds: float = 10) -> bytes:
     end = time.monotonic() + seconds
     while True:
         try:
@@ -419,23 +440,23 @@ def until_it_works(work: Callable[[], Any], seconds: float = 10) -> Any:  # noqa
 
 
 def test_a_token_that_went_away_works_again_when_it_is_back(
-    removable: Any,
+    removable: Removable,
     token_key: Callable[..., TokenKey],
-    logins: list[int],  # noqa: ANN401
+    logins: list[int],
 ) -> None:
-    opened, source, take_away, bring_back = removable
+    opened, source = removable.token, removable.source
     bystander = token_key("ec:p256")
     key = open_key(opened, "alice", KeyUsage.SIGN)
     scheme = default_scheme(key.public_key)
     key.sign(b"x", scheme)
-    take_away()
+    removable.take_away()
     for _ in range(3):
         with pytest.raises(TokenRemovedError) as failure:
             key.sign(b"x", scheme)
         assert failure.value.hint == "put the token back in and try again"
     with pytest.raises(TokenRemovedError):
         list_certificates(opened)
-    bring_back()
+    removable.bring_back()
     assert until_it_works(lambda: key.sign(b"x", scheme))
     assert [info.label for info in list_keys(opened)] == ["alice"]
     assert len(source.asked) == 1
@@ -444,17 +465,17 @@ def test_a_token_that_went_away_works_again_when_it_is_back(
 
 
 def test_a_pin_that_is_refused_after_the_return_is_not_tried_again(
-    removable: Any,
+    removable: Removable,
     monkeypatch: pytest.MonkeyPatch,
-    module: Module,  # noqa: ANN401
+    module: Module,
 ) -> None:
-    opened, source, take_away, bring_back = removable
+    opened, source = removable.token, removable.source
     key = open_key(opened, "alice")
     scheme = default_scheme(key.public_key)
-    take_away()
+    removable.take_away()
     with pytest.raises(TokenRemovedError):
         key.sign(b"x", scheme)
-    bring_back()
+    removable.bring_back()
     tried = []
 
     def refuse(*arguments: object) -> None:
@@ -470,13 +491,13 @@ def test_a_pin_that_is_refused_after_the_return_is_not_tried_again(
     assert len(source.asked) == 1
 
 
-def test_closing_a_token_that_is_gone_is_quiet(removable: Any) -> None:  # noqa: ANN401
-    opened, _, take_away, bring_back = removable
-    take_away()
+def test_closing_a_token_that_is_gone_is_quiet(removable: Removable) -> None:
+    opened = removable.token
+    removable.take_away()
     with pytest.raises(TokenRemovedError):
         open_key(opened, "alice")
     opened.close()
-    bring_back()
+    removable.bring_back()
 
 
 @pytest.mark.parametrize(
@@ -493,10 +514,10 @@ def test_closing_a_token_that_is_gone_is_quiet(removable: Any) -> None:  # noqa:
 def test_what_says_that_the_token_is_gone_is_recovered_from(
     monkeypatch: pytest.MonkeyPatch,
     module: Module,
-    removable: Any,
-    code: int,  # noqa: ANN401
+    removable: Removable,
+    code: int,
 ) -> None:
-    opened = removable[0]
+    opened = removable.token
     key = open_key(opened, "alice")
     scheme = default_scheme(key.public_key)
     functions: FunctionList = module.functions
@@ -510,10 +531,10 @@ def test_what_says_that_the_token_is_gone_is_recovered_from(
 def test_a_failure_that_is_not_a_removal_leaves_the_login(
     monkeypatch: pytest.MonkeyPatch,
     module: Module,
-    removable: Any,
-    logins: list[int],  # noqa: ANN401
+    removable: Removable,
+    logins: list[int],
 ) -> None:
-    opened = removable[0]
+    opened = removable.token
     key = open_key(opened, "alice")
     scheme = default_scheme(key.public_key)
     with monkeypatch.context() as patch:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tokensign.cli.command import Cli, Group
+from tokensign.cli.command import PATH, Cli, Group
 from tokensign.cli.inputs import find_key, open_token, read_certificates
 from tokensign.files import STANDARD_STREAM, open_output
 
@@ -27,7 +27,7 @@ def cert() -> None:
 @click.argument("name", metavar="KEY")
 @click.option("--subject", metavar="DN", required=True, help='Such as "CN=Alice,O=Acme,C=CH".')
 @click.option("--email", "emails", metavar="ADDRESS", multiple=True, help="An address of the subject.")
-@click.option("-o", "--output", metavar="CSR", default=STANDARD_STREAM, help="[default: stdout]")
+@click.option("-o", "--output", metavar="CSR", type=PATH, default=STANDARD_STREAM, help="[default: stdout]")
 @click.option("--force", is_flag=True, help="Replace CSR if it exists.")
 @click.pass_obj
 def request(cli: Cli, name: str, subject: str, emails: tuple[str, ...], output: str, force: bool) -> None:
@@ -57,7 +57,7 @@ def request(cli: Cli, name: str, subject: str, emails: tuple[str, ...], output: 
 @click.option(
     "--days", type=click.IntRange(1, 36500), default=730, show_default=True, help="How long it is valid."
 )
-@click.option("-o", "--output", metavar="CERT", help="Write it here too, as PEM.")
+@click.option("-o", "--output", metavar="CERT", type=PATH, help="Write it here too, as PEM.")
 @click.option("--force", is_flag=True, help="Replace CERT if it exists.")
 @click.pass_obj
 def self_sign(
@@ -84,7 +84,7 @@ def self_sign(
 
 
 @cert.command("import")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", type=PATH, nargs=-1, required=True)
 @click.option("--label", help="CKA_LABEL. [default: that of the key, or the common name]")
 @click.pass_obj
 def import_(cli: Cli, files: tuple[str, ...], label: str | None) -> None:
@@ -154,7 +154,7 @@ def show(cli: Cli, name: str) -> None:
 
 @cert.command()
 @click.argument("name", metavar="CERT")
-@click.option("-o", "--output", metavar="FILE", default=STANDARD_STREAM, help="[default: stdout]")
+@click.option("-o", "--output", metavar="FILE", type=PATH, default=STANDARD_STREAM, help="[default: stdout]")
 @click.option("--form", type=click.Choice(["pem", "der"]), default="pem", show_default=True)
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.pass_obj

@@ -18,9 +18,11 @@ from tokensign.settings import Settings, load_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["EXIT_BROKEN_PIPE", "Cli", "Command", "Group", "LazyGroup"]
+__all__ = ["EXIT_BROKEN_PIPE", "PATH", "Cli", "Command", "Group", "LazyGroup"]
 
 EXIT_BROKEN_PIPE: Final = 128 + signal.SIGPIPE
+PATH: Final = click.Path(readable=False, allow_dash=True)
+"""Any path, so that shells complete it; whether it can be read is seen when it is."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,10 @@ def _remember(context: click.Context, parameter: click.Parameter, value: object)
 
 
 _COMMON: Final[tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = (
-    (("--module",), {"metavar": "PATH", "help": "The PKCS#11 library.", "envvar": "TOKENSIGN_MODULE"}),
+    (
+        ("--module",),
+        {"metavar": "PATH", "type": PATH, "help": "The PKCS#11 library.", "envvar": "TOKENSIGN_MODULE"},
+    ),
     (
         ("--token",),
         {"metavar": "LABEL|URI", "help": "Which token, when there are several.", "envvar": "TOKENSIGN_TOKEN"},
@@ -77,9 +82,12 @@ _COMMON: Final[tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = (
             "envvar": "TOKENSIGN_PIN_SOURCE",
         },
     ),
-    (("--config",), {"metavar": "FILE", "help": "The configuration file.", "envvar": "TOKENSIGN_CONFIG"}),
+    (
+        ("--config",),
+        {"metavar": "FILE", "type": PATH, "help": "The configuration file.", "envvar": "TOKENSIGN_CONFIG"},
+    ),
     (("--json",), {"is_flag": True, "help": "Print one JSON document."}),
-    (("-v", "--verbose"), {"count": True, "help": "Tell more."}),
+    (("-v", "--verbose"), {"count": True, "help": "Tell which module and token are used."}),
     (("-q", "--quiet"), {"is_flag": True, "help": "Tell results and errors only."}),
 )
 
@@ -110,6 +118,13 @@ class Command(click.Command):
     def __init__(self, *arguments: Any, **attributes: Any) -> None:  # noqa: ANN401 - click's
         super().__init__(*arguments, **attributes)
         self.params.extend(_common_options(outermost=False))
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's
+        """Run the command, with the library's log on stderr."""
+        from tokensign.cli.log import show_log
+
+        show_log(ctx.ensure_object(Cli))
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options in two groups."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokensign.cli.command import Cli, Command
+from tokensign.cli.command import PATH, Cli, Command
 from tokensign.cli.inputs import open_token
 from tokensign.files import STANDARD_STREAM, open_input
 
@@ -19,9 +19,9 @@ __all__ = ["decrypt"]
 
 
 @click.command(cls=Command)
-@click.argument("source", metavar="INPUT")
+@click.argument("source", metavar="INPUT", type=PATH)
 @click.option("--key", metavar="KEY", help="The key to decrypt with. [default: the one that fits]")
-@click.option("-o", "--output", metavar="OUT", required=True, help="Where the content goes.")
+@click.option("-o", "--output", metavar="OUT", type=PATH, required=True, help="Where the content goes.")
 @click.option("--legacy", is_flag=True, help="Accept the algorithms of old messages.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.pass_obj

@@ -38,6 +38,7 @@ _FIGURES: Final = "quarter;revenue\nQ1;1204\nQ2;1377\nQ3;1290\nQ4;1518\n"
     "--dir",
     "folder",
     metavar="DIR",
+    type=click.Path(file_okay=False, readable=False),
     default="tokensign-demo",
     show_default=True,
     help="Where the token and the mails go.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokensign.cli.command import Cli, Command
+from tokensign.cli.command import PATH, Cli, Command
 from tokensign.cli.forms import written_as
 from tokensign.cli.inputs import default_output, read_certificates
 from tokensign.errors import UntrustedError
@@ -23,11 +23,12 @@ __all__ = ["encrypt"]
 
 
 @click.command(cls=Command)
-@click.argument("source", metavar="INPUT")
+@click.argument("source", metavar="INPUT", type=PATH)
 @click.option(
     "--to",
     "recipients",
     metavar="CERT",
+    type=PATH,
     multiple=True,
     required=True,
     help="Who can read it; may be repeated.",
@@ -50,7 +51,7 @@ __all__ = ["encrypt"]
     help="The hash of OAEP and its MGF1.",
 )
 @click.option("--form", type=click.Choice(["der", "pem", "smime"]), default="der", show_default=True)
-@click.option("-o", "--output", metavar="OUT", help="Where the result goes. [default: INPUT.p7m]")
+@click.option("-o", "--output", metavar="OUT", type=PATH, help="Where the result goes. [default: INPUT.p7m]")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.pass_obj
 def encrypt(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -33,6 +34,8 @@ __all__ = [
     "token_name",
     "trust_anchors",
 ]
+
+_log: Final = logging.getLogger(__name__)
 
 
 def module_of(cli: Cli) -> Module:
@@ -69,6 +72,7 @@ def open_token(cli: Cli, key: str | None = None, *, read_write: bool = False) ->
     module = cli.module or (uri.module_path if uri else None) or cli.settings.module
     pin_source = cli.pin_source or (None if uri and uri.pin_source else cli.settings.pin_source)
     with tokens.open_token(module, name, pin_source, read_write=read_write) as opened:
+        _log.info("module %s, token %s", opened.module.path, opened.uri)
         yield opened
 
 

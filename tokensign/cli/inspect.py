@@ -8,7 +8,7 @@ import click
 
 from tokensign.certificates import load_certificates
 from tokensign.cli.cert import certificate_document
-from tokensign.cli.command import Cli, Command
+from tokensign.cli.command import PATH, Cli, Command
 from tokensign.cli.output import in_words
 from tokensign.cms.content_info import (
     AUTH_ENVELOPED_DATA,
@@ -31,7 +31,7 @@ _CERTIFICATE_FILE_LIMIT = 1 << 24  # octets; larger files are not looked at as c
 
 
 @click.command(cls=Command)
-@click.argument("source", metavar="FILE")
+@click.argument("source", metavar="FILE", type=PATH)
 @click.pass_obj
 def inspect(cli: Cli, source: str) -> None:
     """Tell what is in FILE: a CMS or S/MIME message, or certificates. Nothing is verified or decrypted.

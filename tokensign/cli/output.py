@@ -16,6 +16,8 @@ __all__ = ["Output", "in_words", "print_error", "printable"]
 
 _PROGRESS_FROM: Final = 8 << 20  # octets of a file from which a progress bar is worth its line
 
+_UNFOLDED: Final = 10_000  # columns where nobody looks, so that grep and awk see whole rows
+
 
 def in_words(value: Any) -> str:  # noqa: ANN401 - a JSON value
     """A value of a document for people."""
@@ -99,11 +101,12 @@ class Output:
             table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
-        # Without a terminal no line is folded, so that grep and awk see whole rows.
-        width = (
-            None if sys.stdout.isatty() else max(120, *(sum(map(len, row)) + 4 * len(row) for row in rows))
-        )
-        Console(width=width, highlight=False).print(table)
+        on_terminal = sys.stdout is not None and sys.stdout.isatty()
+        console = Console(width=None if on_terminal else _UNFOLDED, highlight=False)
+        with console.capture() as capture:
+            console.print(table)
+        for line in capture.get().splitlines():
+            click.echo(line.rstrip())
 
     @contextlib.contextmanager
     def progress(self, stream: BinaryIO, label: str) -> Iterator[BinaryIO]:

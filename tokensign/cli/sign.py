@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from tokensign.algorithms import SIGNATURE_FAMILIES, KeyUsage
-from tokensign.cli.command import Cli, Command
+from tokensign.cli.command import PATH, Cli, Command
 from tokensign.cli.forms import written_as
 from tokensign.cli.inputs import default_output, find_key, read_certificates
 from tokensign.errors import UsageError
@@ -26,19 +26,25 @@ __all__ = ["sign"]
 
 
 @click.command(cls=Command)
-@click.argument("source", metavar="INPUT")
+@click.argument("source", metavar="INPUT", type=PATH)
 @click.option(
     "--key", "keys", metavar="KEY", multiple=True, required=True, help="Who signs; may be repeated."
 )
-@click.option("-o", "--output", metavar="OUT", help="Where the result goes. [default: beside INPUT]")
+@click.option(
+    "-o", "--output", metavar="OUT", type=PATH, help="Where the result goes. [default: beside INPUT]"
+)
 @click.option(
     "--attached/--detached", default=False, help="Put the content into the message, or not (default)."
 )
 @click.option("--form", type=click.Choice(["der", "pem", "smime"]), default="der", show_default=True)
 @click.option("--digest", metavar="NAME", help="sha256, sha384, sha512, sha3-256 ... [default: the key's]")
 @click.option("--scheme", type=click.Choice(SIGNATURE_FAMILIES), help="[default: the key's]")
-@click.option("--chain", metavar="FILE", multiple=True, help="Certificates to include besides the token's.")
-@click.option("--add-to", "existing", metavar="EXISTING", help="Add the signature to this message.")
+@click.option(
+    "--chain", metavar="FILE", type=PATH, multiple=True, help="Certificates to include besides the token's."
+)
+@click.option(
+    "--add-to", "existing", metavar="EXISTING", type=PATH, help="Add the signature to this message."
+)
 @click.option(
     "--identifier",
     type=click.Choice(["issuer", "ski"]),

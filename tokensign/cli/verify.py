@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from tokensign.cli.command import Cli, Command
+from tokensign.cli.command import PATH, Cli, Command
 from tokensign.cli.inputs import MOMENT, read_certificates, trust_anchors
 from tokensign.errors import VerificationError
 from tokensign.files import STANDARD_STREAM, open_input, open_output, read_small
@@ -27,12 +27,14 @@ _MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "not-checked": (
 
 
 @click.command(cls=Command)
-@click.argument("signature", metavar="SIGNATURE")
-@click.option("--content", metavar="FILE", help="What was signed, for a detached signature.")
-@click.option("--trust", metavar="FILE", multiple=True, help="Trust anchors: files or folders.")
-@click.option("--untrusted", metavar="FILE", multiple=True, help="Certificates to build paths from.")
-@click.option("--crl", metavar="FILE", multiple=True, help="Certificate revocation lists.")
-@click.option("--ocsp", metavar="FILE", multiple=True, help="OCSP responses.")
+@click.argument("signature", metavar="SIGNATURE", type=PATH)
+@click.option("--content", metavar="FILE", type=PATH, help="What was signed, for a detached signature.")
+@click.option("--trust", metavar="FILE", type=PATH, multiple=True, help="Trust anchors: files or folders.")
+@click.option(
+    "--untrusted", metavar="FILE", type=PATH, multiple=True, help="Certificates to build paths from."
+)
+@click.option("--crl", metavar="FILE", type=PATH, multiple=True, help="Certificate revocation lists.")
+@click.option("--ocsp", metavar="FILE", type=PATH, multiple=True, help="OCSP responses.")
 @click.option(
     "--revocation",
     type=click.Choice(["off", "prefer", "require"]),
@@ -52,8 +54,10 @@ _MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "not-checked": (
 @click.option("--any-signer", is_flag=True, help="One good signature is enough.")
 @click.option("--signature-only", is_flag=True, help="Check the signature and nobody's certificate.")
 @click.option("--legacy", is_flag=True, help="Accept SHA-1, MD5 and short RSA keys of old messages.")
-@click.option("-o", "--output", metavar="CONTENT", help="Write the content here if everything holds.")
-@click.option("--report", metavar="FILE", help="Write the report here as JSON.")
+@click.option(
+    "-o", "--output", metavar="CONTENT", type=PATH, help="Write the content here if everything holds."
+)
+@click.option("--report", metavar="FILE", type=PATH, help="Write the report here as JSON.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.pass_obj
 def verify(

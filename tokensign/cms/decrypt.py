@@ -18,13 +18,13 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from tokensign.algorithms import require_strength
 from tokensign.cms.envelope import Envelope, read_envelope
-from tokensign.cms.recipients import KeyTransRecipientInfo
-from tokensign.errors import DecryptionError, NoRecipientError, UnsupportedError
+from tokensign.cms.recipients import KeyTransRecipientInfo, require_transport_strength
+from tokensign.errors import DecryptionError, MessageError, NoRecipientError, UnsupportedError
 from tokensign.files import chunks, open_output, spool
 from tokensign.keys import Pkcs1Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tokensign.algorithms import ContentCipher
@@ -129,22 +129,22 @@ _Match = tuple["Decrypter", KeyTransRecipientInfo, "KeyTransport"]
 def _matches(envelope: Envelope, decrypters: Sequence[Decrypter], *, legacy: bool) -> list[_Match]:
     """Every pair of a key and a recipient that may open the message.
 
-    A key without any certificate cannot be found by name, so it is tried on every recipient.
+    A key without any certificate cannot be found by name, so it is tried on every recipient. A recipient
+    whose algorithm is not known matters only where there is no other.
     """
-    transports = [entry for entry in envelope.recipients if isinstance(entry, KeyTransRecipientInfo)]
     found: list[_Match] = []
+    refusals: list[MessageError] = []
     for decrypter in decrypters:
-        if not isinstance(decrypter.public_key, rsa.RSAPublicKey):
-            continue
-        for recipient in transports:
-            if not decrypter.certificates or recipient.is_for(decrypter):
+        for recipient in _recipients_of(envelope, decrypter):
+            try:
                 transport = recipient.transport
-                if not isinstance(transport, Pkcs1Transport):
-                    for digest in {transport.digest, transport.mgf_digest}:
-                        # SHA-1 inside OAEP needs no collision resistance, and is the standard's default
-                        if digest.name != "sha1":
-                            require_strength(digest.name.upper(), digest.strength, legacy=legacy)
+                require_transport_strength(transport, legacy=legacy)
+            except MessageError as error:
+                refusals.append(error)
+            else:
                 found.append((decrypter, recipient, transport))
+    if refusals and not found:
+        raise refusals[0]
     if not found:
         raise NoRecipientError(
             "no key here is a recipient of this message",
@@ -156,6 +156,15 @@ def _matches(envelope: Envelope, decrypters: Sequence[Decrypter], *, legacy: boo
             hint="name one with --key, or import its certificate",
         )
     return found
+
+
+def _recipients_of(envelope: Envelope, decrypter: Decrypter) -> Iterator[KeyTransRecipientInfo]:
+    if isinstance(decrypter.public_key, rsa.RSAPublicKey):
+        for recipient in envelope.recipients:
+            if isinstance(recipient, KeyTransRecipientInfo) and (
+                not decrypter.certificates or recipient.is_for(decrypter)
+            ):
+                yield recipient
 
 
 def _listed(envelope: Envelope, limit: int = 5) -> str:

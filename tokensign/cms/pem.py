@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from tokensign.errors import MalformedError
@@ -33,7 +34,7 @@ def is_armored(stream: BinaryIO) -> bool:
 
 
 def unarmor(stream: BinaryIO) -> BinaryIO:
-    """The first PEM object of a stream, decoded into a private temporary stream.
+    """The first PEM object of a stream, decoded into a private temporary stream, which the caller closes.
 
     Raises:
         MalformedError: There is no PEM object, it is not CMS, or it is cut off or broken.
@@ -58,20 +59,22 @@ def _body(stream: BinaryIO, end: bytes) -> Iterator[bytes]:
 
 
 def decode_base64(lines: Iterable[bytes]) -> BinaryIO:
-    """Base64 text, cut anywhere, decoded into a private temporary stream.
+    """Base64 text, cut anywhere, decoded into a private temporary stream, which the caller closes.
 
     Raises:
         MalformedError: It is not base64.
     """
-    decoded = spool()
-    rest = b""
-    for line in lines:
-        rest += b"".join(line.split())
-        usable = len(rest) // 4 * 4
-        _decode_into(decoded, rest[:usable])
-        rest = rest[usable:]
-    _decode_into(decoded, rest)
-    decoded.seek(0)
+    with contextlib.ExitStack() as on_failure:
+        decoded = on_failure.enter_context(spool())
+        rest = b""
+        for line in lines:
+            rest += b"".join(line.split())
+            usable = len(rest) // 4 * 4
+            _decode_into(decoded, rest[:usable])
+            rest = rest[usable:]
+        _decode_into(decoded, rest)
+        decoded.seek(0)
+        on_failure.pop_all()
     return decoded
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from asn1crypto import algos, cms
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tokensign import der
@@ -17,7 +18,10 @@ from tokensign.algorithms import (
     RSA_MAXIMUM_BITS,
     RSA_MINIMUM_BITS,
     RSAES_OAEP_OID,
+    Digest,
+    Strength,
     digest_by_oid,
+    require_strength,
 )
 from tokensign.cms.ber import OCTET_STRING, SEQUENCE
 from tokensign.cms.content_info import parsing
@@ -37,6 +41,7 @@ __all__ = [
     "RecipientInfo",
     "encode_key_trans",
     "load_recipient_info",
+    "require_transport_strength",
 ]
 
 MAX_RECIPIENTS: Final = 10_000  # a large mailing list; each is compared with each key
@@ -126,8 +131,11 @@ def encode_key_trans(certificate: Certificate, key: bytes, transport: KeyTranspo
         DER.
 
     Raises:
-        UnsupportedError: The certificate has no RSA key, or one of a size that is not used.
+        UnsupportedError: The certificate has no RSA key, or one of a size that is not used; or the transport
+            is too weak, or not to be had.
     """
+    if _weak_digests(transport):
+        raise UnsupportedError(f"{transport} is too weak to encrypt with")
     public_key = certificate.public_key
     if not isinstance(public_key, rsa.RSAPublicKey):
         raise UnsupportedError(
@@ -139,13 +147,43 @@ def encode_key_trans(certificate: Certificate, key: bytes, transport: KeyTranspo
             f"the certificate of {certificate.subject} has an RSA key of {public_key.key_size} bits",
             hint=f"sizes from {RSA_MINIMUM_BITS} to {RSA_MAXIMUM_BITS} are used",
         )
-    version = der.integer(0)  # RFC 5652 section 6.2.1: 0 with issuerAndSerialNumber
+    try:
+        encrypted_key = public_key.encrypt(key, _padding(transport))
+    except UnsupportedAlgorithm as error:
+        raise UnsupportedError(
+            f"the cryptography library here does not do {transport}", hint="use OAEP with SHA-256"
+        ) from error
     return der.sequence(
-        version,
+        der.integer(0),  # the version with issuerAndSerialNumber (RFC 5652 section 6.2.1)
         certificate.issuer_and_serial_number,
         _encode_transport(transport),
-        der.octet_string(public_key.encrypt(key, _padding(transport))),
+        der.octet_string(encrypted_key),
     )
+
+
+def require_transport_strength(transport: KeyTransport, *, legacy: bool) -> None:
+    """Refuse a transport that is too weak to be read.
+
+    Args:
+        transport: How a key was encrypted.
+        legacy: Whether the caller reads old messages.
+
+    Raises:
+        LegacyAlgorithmError: It is read only with the legacy switch, and `legacy` is false.
+    """
+    for digest in _weak_digests(transport):
+        require_strength(f"OAEP with {digest.name.upper()}", digest.strength, legacy=legacy)
+
+
+def _weak_digests(transport: KeyTransport) -> list[Digest]:
+    """The hashes that do not protect a key any more.
+
+    SHA-1 is not among them: OAEP needs no collision resistance, and SHA-1 is its default (RFC 4055).
+    """
+    if isinstance(transport, Pkcs1Transport):
+        return []
+    used = (transport.digest, transport.mgf_digest)
+    return [digest for digest in used if digest.strength is not Strength.STRONG and digest.name != "sha1"]
 
 
 def _padding(transport: KeyTransport) -> padding.OAEP | padding.PKCS1v15:

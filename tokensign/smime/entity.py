@@ -5,6 +5,7 @@ Python's email package reads the header fields, where no byte is at stake.
 
 from __future__ import annotations
 
+import contextlib
 import email.parser
 import email.policy
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -47,21 +48,23 @@ def split_multipart_signed(stream: BinaryIO, boundary: str) -> tuple[BinaryIO, B
         boundary: The boundary parameter.
 
     Returns:
-        The signed entity in canonical form, and the entity that holds the signature.
+        The signed entity in canonical form, and the entity that holds the signature, in private temporary
+        streams, which the caller closes.
 
     Raises:
         MalformedError: There are not exactly two parts.
     """
     spools: list[BinaryIO] = []
-    for part in _Multipart(stream, boundary).parts():
-        if len(spools) == 2:  # noqa: PLR2004 - content and signature
-            raise MalformedError("the multipart/signed mail has more than two parts")
-        spools.append(spool())
-        for piece in canonical_lines(part):
-            spools[-1].write(piece)
-        spools[-1].seek(0)
-    if len(spools) != 2:  # noqa: PLR2004 - content and signature
-        raise MalformedError("the multipart/signed mail is cut off: a part is missing")
+    with contextlib.ExitStack() as on_failure:
+        for part in _Multipart(stream, boundary).parts():
+            if len(spools) == 2:  # noqa: PLR2004 - content and signature
+                raise MalformedError("the multipart/signed mail has more than two parts")
+            spools.append(on_failure.enter_context(spool()))
+            spools[-1].writelines(canonical_lines(part))
+            spools[-1].seek(0)
+        if len(spools) != 2:  # noqa: PLR2004 - content and signature
+            raise MalformedError("the multipart/signed mail is cut off: a part is missing")
+        on_failure.pop_all()
     return spools[0], spools[1]
 
 
@@ -79,9 +82,11 @@ class _Multipart:
             yield self._part()
 
     def _skip_preamble(self) -> None:
+        at_line_start = True
         while line := self._stream.readline(_LINE_SIZE):
-            if self._is_delimiter(line):
+            if at_line_start and self._is_delimiter(line):
                 return
+            at_line_start = line.endswith(b"\n")
         raise MalformedError("the multipart mail has no part: its boundary does not occur")
 
     def _part(self) -> Iterator[bytes]:

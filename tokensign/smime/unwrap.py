@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, Self
 
 from tokensign.cms.ber import SEQUENCE
 from tokensign.cms.pem import decode_base64, is_armored, unarmor
@@ -26,17 +27,30 @@ _PKCS7_SIGNATURE: Final = ("application/pkcs7-signature", "application/x-pkcs7-s
 
 @dataclass(frozen=True, slots=True)
 class OpenedMessage:
-    """A CMS message that was taken out of its form.
+    """A CMS message that was taken out of its form; as a context manager it closes what it opened.
 
     Attributes:
         form: What it was: "der" (or BER), "pem" (or bare base64), "smime".
-        cms: The message in DER or BER.
+        cms: The message in DER or BER. For "der" this is the stream that was given, which stays open.
         content: The signed entity of a multipart/signed mail, else None.
     """
 
     form: Form
     cms: BinaryIO
     content: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the temporary streams that the message was decoded into."""
+        if self.form != "der":
+            self.cms.close()
+        if self.content is not None:
+            self.content.close()
 
 
 def open_message(stream: BinaryIO) -> OpenedMessage:
@@ -70,10 +84,14 @@ def _open_mail(stream: BinaryIO) -> OpenedMessage:
     boundary = header.get_boundary()
     if kind == "multipart/signed" and boundary:
         content, signature = split_multipart_signed(stream, boundary)
-        part = read_header(signature)
-        if part.get_content_type() not in _PKCS7_SIGNATURE:
-            raise MalformedError(f"the mail is signed with {part.get_content_type()}, not with S/MIME")
-        return OpenedMessage("smime", _body(part, signature), content)
+        with signature, contextlib.ExitStack() as on_failure:
+            on_failure.enter_context(content)
+            part = read_header(signature)
+            if part.get_content_type() not in _PKCS7_SIGNATURE:
+                raise MalformedError(f"the mail is signed with {part.get_content_type()}, not with S/MIME")
+            message = _body(part, signature)
+            on_failure.pop_all()
+        return OpenedMessage("smime", message, content)
     raise MalformedError(
         "this is not a CMS or S/MIME message",
         hint="give a .p7s, .p7m, .pem or .eml file that is signed or encrypted",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pkcs11
 from pkcs11.exceptions import PKCS11Error
 
-from tokensign.errors import TokenNotFoundError, UsageError
+from tokensign.errors import PinError, TokenNotFoundError, UsageError
 from tokensign.token.connection import is_connected
 from tokensign.token.cryptoki import LABEL_SIZE, UserType
-from tokensign.token.failures import failures
+from tokensign.token.failures import NOT_SET_HINT, failures
 from tokensign.token.info import TokenInfo
 from tokensign.token.session import select_token
 from tokensign.token.tries import refused, require_tries
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tokensign.uri import KeyUri
 
 __all__ = ["change_pin", "initialize_token", "unblock_pin"]
+
+_PIN_NOT_TAKEN: Final = (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange, pkcs11.PinTooWeak)
+_LENGTH_HINT: Final = "many tokens want at least 4 or 6 characters"
 
 
 def initialize_token(
@@ -64,11 +67,21 @@ def initialize_token(
             f"the token in slot {slot} is initialised as {target.label}",
             hint="setting it up anew would destroy its keys; use the token's own tool for that",
         )
-    doing = f"set up the token {label}"
-    with module.gate.shared(), failures(doing):
-        module.functions.init_token(target.slot_id, so_pin, label)
+    with module.gate.shared(), failures(f"set up the token {label}"):
+        try:
+            module.functions.init_token(target.slot_id, so_pin, label)
+        except _PIN_NOT_TAKEN as error:  # there is no PIN yet that could be wrong
+            raise PinError(
+                "the token does not take this PIN for the security officer", hint=_LENGTH_HINT
+            ) from error
         with _read_write(module, target.slot_id) as session, _officer(module, session, so_pin, target):
-            module.functions.init_pin(session, user_pin)
+            try:
+                module.functions.init_pin(session, user_pin)
+            except _PIN_NOT_TAKEN as error:
+                raise PinError(
+                    f"the token {label} is set up, but does not take this PIN for the user",
+                    hint=f"{_LENGTH_HINT}; {NOT_SET_HINT}",
+                ) from error
     return next(info for info in module.tokens() if info.label == label)
 
 

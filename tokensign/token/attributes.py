@@ -26,6 +26,7 @@ def objects(session: Session, template: dict[Attribute, Any]) -> list[Object]:
     Raises:
         PKCS11Error: The module fails.
     """
+    session.require_valid()
     return list(session.binding.get_objects(template))
 
 

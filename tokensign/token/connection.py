@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from pkcs11 import Session as Binding
 
+    from tokensign.token.cryptoki import FunctionList
     from tokensign.token.module import Module
     from tokensign.token.pin import PinSource
 
@@ -83,9 +84,10 @@ class Session:
         size: Octets of the result; set to the buffer's size before the call.
     """
 
-    __slots__ = ("binding", "epoch", "handle", "objects", "output", "read_write", "size")
+    __slots__ = ("_functions", "binding", "epoch", "handle", "objects", "output", "read_write", "size")
 
-    def __init__(self, binding: Binding, epoch: int, *, read_write: bool) -> None:
+    def __init__(self, binding: Binding, functions: FunctionList, epoch: int, *, read_write: bool) -> None:
+        self._functions = functions
         self.epoch = epoch
         self.read_write = read_write
         self.output = ctypes.create_string_buffer(_OUTPUT_SIZE)
@@ -97,6 +99,17 @@ class Session:
         self.binding = binding
         self.handle: int = binding.handle  # type: ignore[attr-defined]  # the stub leaves it out
         self.objects: dict[Any, int] = {}
+
+    def require_valid(self) -> None:
+        """Make sure that the session lives, before python-pkcs11 searches in it.
+
+        When C_FindObjectsInit fails, python-pkcs11 ends a search that never began, and the failure of that is
+        printed with a traceback.
+
+        Raises:
+            PKCS11Error: It does not.
+        """
+        self._functions.is_logged_in(self.handle)
 
     def rewind(self) -> None:
         """Make the whole buffer available to the next call."""
@@ -185,6 +198,17 @@ class Connection:
             if self._pin is not None:
                 self._pin.wipe()
                 self._pin = Pin(pin.reveal())
+
+    def require_tries_for(self, credential: Credential) -> None:
+        """Refuse a context-specific login that could lock the PIN.
+
+        To be called inside the block of `borrow`.
+
+        Raises:
+            PinLockedError: The PIN is locked, or one try is left and that is not allowed.
+        """
+        info = TokenInfo.read(self.module.slot(self.info.slot_id))
+        require_tries(info, allow_last_try=credential.allow_last_try)
 
     def log_in_for(self, session: Session, credential: Credential) -> None:
         """The context-specific login that a key with CKA_ALWAYS_AUTHENTICATE wants for each operation.
@@ -276,7 +300,8 @@ class Connection:
             return False
 
     def _open(self, *, read_write: bool) -> Session:
-        return Session(self._open_binding(read_write=read_write), self._epoch, read_write=read_write)
+        binding = self._open_binding(read_write=read_write)
+        return Session(binding, self.module.functions, self._epoch, read_write=read_write)
 
     def _open_binding(self, *, read_write: bool) -> Binding:
         token = self.module.slot(self.info.slot_id).get_token()

@@ -310,6 +310,8 @@ class TokenKey:
     def _begin(self, initialize: Callable[..., int], session: Session, mechanism: CkMechanism) -> None:
         """C_SignInit or C_DecryptInit, the PIN where the key wants it each time, and room for the result."""
         key = session.objects.get(self._object) or self._look_up(session)
+        if self.info.always_authenticate:  # before the operation begins, so that nothing comes between
+            self.token.connection.require_tries_for(self.token.credential)
         code = initialize(session.handle, mechanism, key)
         if code == OPERATION_ACTIVE:  # some modules do not end an operation that failed
             self.token.connection.renew(session)

@@ -1,0 +1,297 @@
+"""Fixtures of the tests of the command line: real processes in folders of their own, on SoftHSM tokens of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+import tokensign
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PACKAGE_FOLDER = Path(tokensign.__file__).parents[1]
+KNOWN_EXIT_CODES = {0, 1, 2, 3, 4, 5, 129, 130, 141, 143}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended."""
+
+    code: int
+    output: bytes
+    error: str
+
+    @property
+    def text(self) -> str:
+        return self.output.decode()
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Somebody's shell: a folder, and an environment with a SoftHSM that lives in the folder.
+
+    Whatever runs here is held to what holds for every command: no traceback, no PIN in what it prints, an
+    exit code from the documented list, no temporary file left.
+    """
+
+    folder: Path
+    secrets: Sequence[str]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        (self.folder / "tokens").mkdir(exist_ok=True)
+        (self.folder / "softhsm2.conf").write_text(
+            f"directories.tokendir = {self.folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n"
+        )
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSIGN_")}
+        self.environment.update(
+            inherited,
+            SOFTHSM2_CONF=str(self.folder / "softhsm2.conf"),
+            TOKENSIGN_PIN_SOURCE=f"file:{self.folder / 'pin'}",
+            PYTHONPATH=str(PACKAGE_FOLDER),
+            HOME=str(self.folder),
+            XDG_CONFIG_HOME=str(self.folder / ".config"),
+            LC_ALL="C.UTF-8",
+            TERM="dumb",
+        )
+
+    @staticmethod
+    def command(*arguments: str | Path) -> list[str]:
+        return [sys.executable, "-m", "tokensign", *map(str, arguments)]
+
+    def run(
+        self,
+        *arguments: str | Path,
+        code: int = 0,
+        prefix: Sequence[str] = (),
+        environment: dict[str, str | None] | None = None,
+        **options: Any,  # noqa: ANN401 - those of subprocess.run
+    ) -> Finished:
+        """Run tokensign to its end, without a controlling terminal, and see that it ends with `code`."""
+        with self.start(*arguments, prefix=prefix, environment=environment, **options) as process:
+            return self.finish(process, code)
+
+    def start(
+        self,
+        *arguments: str | Path,
+        prefix: Sequence[str] = (),
+        environment: dict[str, str | None] | None = None,
+        **options: Any,  # noqa: ANN401 - those of subprocess.Popen
+    ) -> subprocess.Popen[bytes]:
+        changed = self.environment | (environment or {})
+        settings: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+            "cwd": self.folder, "start_new_session": True,
+        }  # fmt: skip
+        return subprocess.Popen(
+            [*prefix, *self.command(*arguments)],
+            env={name: value for name, value in changed.items() if value is not None},
+            **(settings | options),
+        )
+
+    def finish(self, process: subprocess.Popen[bytes], code: int, given: bytes | None = None) -> Finished:
+        """Wait for a process that `start` made."""
+        output, error = process.communicate(given, timeout=60)
+        finished = Finished(process.returncode, output or b"", (error or b"").decode())
+        assert finished.code == code, f"exit code {finished.code} instead of {code}\n{finished.error}"
+        self.hold_to_promises(finished)
+        return finished
+
+    def hold_to_promises(self, finished: Finished) -> None:
+        assert finished.code in KNOWN_EXIT_CODES
+        assert "Traceback" not in finished.error
+        for secret in self.secrets:
+            assert secret not in finished.error
+            assert secret.encode() not in finished.output
+        assert self.leftovers() == []
+
+    def leftovers(self) -> list[Path]:
+        """Temporary files."""
+        return list(self.folder.glob(".*.part"))
+
+    def read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
+
+    def write(self, name: str, content: bytes | str) -> Path:
+        path = self.folder / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    def exists(self, name: str) -> bool:
+        return (self.folder / name).exists()
+
+
+class Authority:
+    """A CA in software, which issues certificates for keys on tokens."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Acme CA")])
+        usage = {"key_cert_sign": True, "crl_sign": True}
+        self.pem = self._issue(self._key.public_key(), self._name, usage, days=(-60, 60), ca=True)
+
+    def issue(
+        self,
+        request: bytes,
+        subject: str,
+        *,
+        email: str | None = None,
+        days: tuple[int, int] = (-30, 30),
+        usages: Sequence[str] = ("digital_signature", "key_encipherment"),
+    ) -> bytes:
+        """A certificate for the key of a request, PEM; `days` are counted from today."""
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject, _validate=False)])
+        public_key = x509.load_pem_x509_csr(request).public_key()
+        names = [x509.SubjectAlternativeName([x509.RFC822Name(email)])] if email else []
+        purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
+        return self._issue(public_key, name, dict.fromkeys(usages, True), days, purposes, *names)
+
+    def revocation_list(self, *revoked: bytes) -> bytes:
+        """A CRL that revokes some certificates, PEM."""
+        now = datetime.now(UTC).replace(microsecond=0)
+        builder = x509.CertificateRevocationListBuilder(
+            self._name, last_update=now - timedelta(days=1), next_update=now + timedelta(days=1)
+        ).add_extension(x509.CRLNumber(1), critical=False)
+        for certificate in revoked:
+            serial = x509.load_pem_x509_certificate(certificate).serial_number
+            entry = x509.RevokedCertificateBuilder(serial, now - timedelta(hours=1)).build()
+            builder = builder.add_revoked_certificate(entry)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    def status(self, certificate: bytes, *, good: bool) -> bytes:
+        """An OCSP response, DER."""
+        now = datetime.now(UTC).replace(microsecond=0)
+        issuer = x509.load_pem_x509_certificate(self.pem)
+        builder = ocsp.OCSPResponseBuilder().add_response(
+            cert=x509.load_pem_x509_certificate(certificate),
+            issuer=issuer,
+            algorithm=hashes.SHA1(),  # noqa: S303 - of a name, as every responder does
+            cert_status=ocsp.OCSPCertStatus.GOOD if good else ocsp.OCSPCertStatus.REVOKED,
+            this_update=now - timedelta(hours=1),
+            next_update=now + timedelta(days=1),
+            revocation_time=None if good else now - timedelta(hours=1),
+            revocation_reason=None,
+        )
+        builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, issuer)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+    def _issue(  # noqa: PLR0917 - the parts of a certificate
+        self,
+        public_key: Any,  # noqa: ANN401 - any that certificates are made for
+        subject: x509.Name,
+        usage: dict[str, bool],
+        days: tuple[int, int],
+        *extensions: x509.ExtensionType,
+        ca: bool = False,
+    ) -> bytes:
+        now = datetime.now(UTC).replace(microsecond=0)
+        usages = (
+            "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+            "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+        )  # fmt: skip
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + timedelta(days=days[0]))
+            .not_valid_after(now + timedelta(days=days[1]))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(x509.KeyUsage(**dict.fromkeys(usages, False) | usage), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    """The CA "Acme CA"; its certificate is in `ca.pem` of the terminals."""
+    return Authority()
+
+
+@pytest.fixture(scope="session")
+def new_terminal(user_pin: str, so_pin: str) -> Callable[[Path], Terminal]:
+    """Open a terminal in a folder, with the files `pin` and `so-pin` and no token: `new_terminal(tmp_path)`."""
+
+    def make(folder: Path) -> Terminal:
+        for name, value in (("pin", user_pin), ("so-pin", so_pin)):
+            (folder / name).touch(mode=0o600)
+            (folder / name).write_text(f"{value}\n")
+        return Terminal(folder, (user_pin, so_pin))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def furnished(
+    new_terminal: Callable[[Path], Terminal], authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder to be copied: the token "acme" with Alice's, Bob's and Carol's keys and certificates."""
+    terminal = new_terminal(tmp_path_factory.mktemp("furnished"))
+    terminal.run("token", "init", "acme", "--so-pin-source", "file:so-pin")
+    for name, kind in (("alice", "rsa:2048"), ("bob", "rsa:2048"), ("carol", "ec:p256")):
+        terminal.run("key", "generate", name, "--type", kind)
+        request = terminal.run("cert", "request", name, "--subject", f"CN={name.capitalize()}").output
+        usages = ("digital_signature",) if kind.startswith("ec") else ("digital_signature", "key_encipherment")
+        email = f"{name}@acme.example"
+        terminal.write(f"{name}.pem", authority.issue(request, name.capitalize(), email=email, usages=usages))
+        terminal.run("cert", "import", f"{name}.pem")
+    alice = terminal.read("alice.pem")
+    terminal.write("ca.pem", authority.pem)
+    terminal.write("none-revoked.crl", authority.revocation_list())
+    terminal.write("alice-revoked.crl", authority.revocation_list(alice))
+    terminal.write("alice-good.ocsp", authority.status(alice, good=True))
+    terminal.write("alice-revoked.ocsp", authority.status(alice, good=False))
+    terminal.write("letter.txt", "Dear Bob,\n\nthe figures are good.\n")
+    return terminal.folder
+
+
+@pytest.fixture
+def bare_terminal(new_terminal: Callable[[Path], Terminal], tmp_path: Path) -> Terminal:
+    """A terminal in an empty folder, with a SoftHSM that has no token yet."""
+    return new_terminal(tmp_path)
+
+
+@pytest.fixture
+def terminal(new_terminal: Callable[[Path], Terminal], furnished: Path, tmp_path: Path) -> Terminal:
+    """A terminal with a token of its own, on which Alice, Bob (RSA) and Carol (EC) have keys.
+
+    In its folder are `letter.txt`, `alice.pem`, `bob.pem`, `carol.pem`, `ca.pem`, and what their CA says of
+    revocation: `none-revoked.crl`, `alice-revoked.crl`, `alice-good.ocsp`, `alice-revoked.ocsp`.
+    """
+    shutil.copytree(furnished, tmp_path, dirs_exist_ok=True)
+    return new_terminal(tmp_path)
+
+
+@pytest.fixture
+def certify(terminal: Terminal, authority: Authority) -> Callable[..., None]:
+    """Generate a key and store a certificate for it: `certify("dave", days=(-20, -10))`."""
+
+    def make(name: str, subject: str | None = None, *, kind: str = "ec:p256", **details: Any) -> None:  # noqa: ANN401 - those of `Authority.issue`
+        terminal.run("key", "generate", name, "--type", kind)
+        request = terminal.run("cert", "request", name, "--subject", f"CN={name}").output
+        terminal.write(f"{name}.pem", authority.issue(request, subject or name.capitalize(), **details))
+        terminal.run("cert", "import", f"{name}.pem", "--label", name)
+
+    return make

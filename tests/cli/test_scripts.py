@@ -1,0 +1,101 @@
+"""Terminal sessions: every file in `scripts/` is played, and what is printed is compared with what it says.
+
+    # A comment.
+    start: empty             a SoftHSM without a token; without this line the token "acme" with Alice's, Bob's
+                             and Carol's keys is there, and `letter.txt`, `alice.pem`, `ca.pem` ... in the folder
+    $ tokensign sign ...     a line for bash; the PIN comes from the file `pin` unless the line says otherwise
+    letter.txt.p7s: ...      what it prints, standard error included; "..." in a line stands for any text,
+                             and a line "..." for any lines
+    ? 1                      its exit code, unless that is 0
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
+
+
+@dataclass
+class Step:
+    """A command and what is expected of it."""
+
+    number: int
+    command: str
+    expected: list[str] = field(default_factory=list)
+    code: int = 0
+
+    def fits(self, output: str) -> bool:
+        """Whether the output is the expected one."""
+        pattern = "".join(
+            r"(?:.*\n)*" if line == "..." else ".*".join(map(re.escape, line.split("..."))) + r"\n"
+            for line in self.expected
+        )
+        return re.fullmatch(pattern, output) is not None
+
+
+def parse(script: str) -> tuple[bool, list[Step]]:
+    """Whether a script starts with an empty SoftHSM, and its steps."""
+    empty, steps = False, list[Step]()
+    for number, line in enumerate(script.splitlines(), 1):
+        if line.startswith("$ "):
+            steps.append(Step(number, line.removeprefix("$ ")))
+        elif line == "start: empty":
+            empty = True
+        elif line.startswith("? "):
+            steps[-1].code = int(line.removeprefix("? "))
+        elif line and not line.startswith("#"):
+            steps[-1].expected.append(line)
+    return empty, steps
+
+
+def without_blank_lines(output: str) -> str:
+    """Blank lines divide scripts for the eye, so they do not count in outputs."""
+    return "".join(f"{line}\n" for line in output.splitlines() if line.strip())
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_session_goes_as_written(
+    script: Path, new_terminal: Callable[[Path], Any], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    empty, steps = parse(script.read_text())
+    if not empty:
+        shutil.copytree(request.getfixturevalue("furnished"), tmp_path, dirs_exist_ok=True)
+    terminal = new_terminal(tmp_path)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "tokensign").write_text(f'#!/bin/sh\nexec {shlex.join(terminal.command())} "$@"\n')
+    (programs / "tokensign").chmod(0o755)
+    for step in steps:
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", step.command],
+            cwd=tmp_path,
+            env=terminal.environment | {"PATH": f"{programs}:{terminal.environment['PATH']}"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            timeout=60,
+            check=False,
+        )
+        output = without_blank_lines(done.stdout.decode())
+        if not step.fits(output) or done.returncode != step.code:
+            difference = "\n".join(difflib.ndiff(step.expected, output.splitlines()))
+            pytest.fail(
+                f"{script.name}:{step.number}: $ {step.command}\n{difference}\n? {done.returncode}", pytrace=False
+            )
+        assert "Traceback" not in output
+        assert not any(secret in output for secret in terminal.secrets)
+        assert terminal.leftovers() == []
