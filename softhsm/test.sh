@@ -50,6 +50,7 @@ say "ruff check" && ruff check
 say "ruff format" && ruff format --check
 say "mypy" && mypy
 say "import-linter" && lint-imports
+say "sphinx" && sphinx-build -q -W --keep-going docs build/docs
 say "pytest"
 pytest "${options[@]}" "$@"
 (($#)) || python tests/interop/write_table.py "$results" docs/interop.md
