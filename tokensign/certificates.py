@@ -48,10 +48,27 @@ _SHORT_NAMES: Final = {  # RFC 4514 section 3, and what everybody writes for an 
 class Certificate:
     """One X.509 certificate (RFC 5280).
 
-    Two certificates are equal when their bytes are.
+    Two certificates are equal when their bytes are. What every use needs is read at once, so that a broken
+    certificate fails here and not in the middle of something.
 
     Args:
         der: The certificate's bytes, DER.
+
+    Attributes:
+        der: The same bytes.
+        asn1: The certificate as asn1crypto has it.
+        serial_number: serialNumber.
+        subject: The subject's name as text (RFC 4514).
+        issuer: The issuer's name as text.
+        not_before: The beginning of its validity.
+        not_after: The end of its validity.
+        subject_key_identifier: The value of that extension, or None where there is none.
+        key_usage: The key usages, in asn1crypto's names ("digital_signature"), or None: no restriction.
+        extended_key_usage: The extended key usages, in asn1crypto's names or dotted, or None: no restriction.
+        is_ca: Whether basicConstraints makes it a CA certificate.
+        is_self_issued: Whether subject and issuer are the same name.
+        emails: The addresses it was issued for: rfc822Name of subjectAltName; only where there is none,
+            emailAddress of the subject (RFC 8550 section 3).
 
     Raises:
         MalformedError: The bytes are not a certificate.
@@ -61,14 +78,17 @@ class Certificate:
         self.der = bytes(der)
         try:
             self.asn1: Any = x509.Certificate.load(self.der, strict=True)
-            # Touch what every use needs, so that a broken certificate fails here and not in the middle.
             self.serial_number: int = self.asn1.serial_number
             self.subject = name_string(self.asn1.subject)
             self.issuer = name_string(self.asn1.issuer)
             self.not_before: datetime = self.asn1.not_valid_before
             self.not_after: datetime = self.asn1.not_valid_after
-            _ = self.asn1.critical_extensions
-        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+            self.is_ca, self.is_self_issued = bool(self.asn1.ca), bool(self.asn1.self_issued)
+            self.subject_key_identifier: bytes | None = self.asn1.key_identifier
+            self.key_usage = _usages(self.asn1.key_usage_value)
+            self.extended_key_usage = _usages(self.asn1.extended_key_usage_value)
+            self.emails = _emails(self.asn1)
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
             raise MalformedError("the certificate cannot be read", hint=_first_line(error)) from error
 
     @cached_property
@@ -114,52 +134,6 @@ class Certificate:
         return _der.sequence(issuer, serial_number)
 
     @cached_property
-    def subject_key_identifier(self) -> bytes | None:
-        """The value of the subjectKeyIdentifier extension, or None where the certificate has none."""
-        identifier: bytes | None = self.asn1.key_identifier
-        return identifier
-
-    @cached_property
-    def key_usage(self) -> frozenset[str] | None:
-        """The key usages, in asn1crypto's names ("digital_signature"), or None: no restriction."""
-        value = self.asn1.key_usage_value
-        return None if value is None else frozenset(value.native)
-
-    @cached_property
-    def extended_key_usage(self) -> frozenset[str] | None:
-        """The extended key usages, in asn1crypto's names or dotted, or None: no restriction."""
-        value = self.asn1.extended_key_usage_value
-        return None if value is None else frozenset(value.native)
-
-    @cached_property
-    def is_ca(self) -> bool:
-        """Whether basicConstraints makes it a CA certificate."""
-        return bool(self.asn1.ca)
-
-    @cached_property
-    def is_self_issued(self) -> bool:
-        """Whether subject and issuer are the same name."""
-        return bool(self.asn1.self_issued)
-
-    @cached_property
-    def emails(self) -> tuple[str, ...]:
-        """The e-mail addresses it was issued for.
-
-        rfc822Name of subjectAltName; only where there is none, emailAddress of the subject
-        (RFC 8550 section 3).
-        """
-        names = self.asn1.subject_alt_name_value
-        found = [name.native for name in names or () if name.name == "rfc822_name"]
-        if not found:
-            found = [
-                attribute["value"].native
-                for part in self.asn1.subject.chosen
-                for attribute in part
-                if attribute["type"].native == "email_address"
-            ]
-        return tuple(found)
-
-    @cached_property
     def sha256(self) -> bytes:
         """The SHA-256 fingerprint, 32 octets."""
         return hashlib.sha256(self.der).digest()
@@ -198,6 +172,23 @@ def load_certificates(data: bytes) -> list[Certificate]:
     if not found:
         raise MalformedError("there is no certificate in the PEM text")
     return found
+
+
+def _usages(value: Any) -> frozenset[str] | None:  # noqa: ANN401 - asn1crypto has no types
+    return None if value is None else frozenset(value.native)
+
+
+def _emails(certificate: Any) -> tuple[str, ...]:  # noqa: ANN401 - asn1crypto has no types
+    """The rfc822Names of subjectAltName, or where there is none the emailAddresses of the subject."""
+    found = [name.native for name in certificate.subject_alt_name_value or () if name.name == "rfc822_name"]
+    if not found:
+        found = [
+            attribute["value"].native
+            for part in certificate.subject.chosen
+            for attribute in part
+            if attribute["type"].native == "email_address"
+        ]
+    return tuple(found)
 
 
 def name_string(name: Any) -> str:  # noqa: ANN401 - asn1crypto has no types

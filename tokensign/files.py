@@ -171,21 +171,29 @@ class _File(io.FileIO):
     """
 
     def __init__(self, file: str | Path, mode: str, shown: str | Path) -> None:
+        self._verb = "read" if mode == "rb" else "write"
         self._shown = shown
-        with _file_errors("read" if mode == "rb" else "write", shown):
+        with self._errors():
             super().__init__(file, mode, opener=_open_private)
 
     def readinto(self, buffer: WriteableBuffer, /) -> int | None:
-        with _file_errors("read", self._shown):
+        with self._errors():
             return super().readinto(buffer)
 
     def readall(self) -> bytes:
-        with _file_errors("read", self._shown):
+        with self._errors():
             return super().readall()
 
     def write(self, data: ReadableBuffer, /) -> int:
-        with _file_errors("write", self._shown):
+        with self._errors():
             return super().write(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        with self._errors():
+            return super().seek(offset, whence)
+
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return _file_errors(self._verb, self._shown)
 
 
 class _Spool(tempfile.SpooledTemporaryFile[bytes]):

@@ -67,8 +67,12 @@ def load_settings(path: Path | None = None) -> Settings:
         if path is None:
             return Settings()
         raise ConfigurationError(f"the configuration file {path} does not exist") from None
-    except (OSError, ValueError) as error:  # ValueError: broken TOML, or not UTF-8
-        raise ConfigurationError(f"the configuration file {file} cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"the configuration file {file} cannot be read: {error.strerror or error}"
+        ) from error
+    except ValueError as error:  # broken TOML, or not UTF-8
+        raise ConfigurationError(f"the configuration file {file} is broken: {error}") from error
     _check(content, file)
     folder = file.resolve().parent
     module = content.get("module")

@@ -151,8 +151,10 @@ class VerificationReport:
 
     @property
     def holds(self) -> bool:
-        """Whether all signatures hold; with `any_signer`, whether one does."""
-        return (any if self.any_signer else all)(signer.holds for signer in self.signers)
+        """Whether all signatures hold, and there is one at all; with `any_signer`, whether one does."""
+        return bool(self.signers) and (any if self.any_signer else all)(
+            signer.holds for signer in self.signers
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The report as one JSON document; its keys are stable."""

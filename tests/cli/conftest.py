@@ -1,8 +1,11 @@
-"""Fixtures of the tests of the command line: real processes in folders of their own, on SoftHSM tokens of their own."""
+"""Fixtures of the tests of the command line: real processes, with a folder and a SoftHSM for each test."""
 
 from __future__ import annotations
 
+import glob
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +28,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 PACKAGE_FOLDER = Path(tokensign.__file__).parents[1]
+SPY_PLACES = (
+    "/usr/lib/*/pkcs11-spy.so",
+    "/usr/lib/*/pkcs11/pkcs11-spy.so",
+    "/usr/lib64/pkcs11-spy.so",
+    "/usr/lib64/pkcs11/pkcs11-spy.so",
+    "/opt/homebrew/lib/pkcs11-spy.so",
+    "/usr/local/lib/pkcs11-spy.so",
+)
+KEY_USAGES = (  # RFC 5280 section 4.2.1.3, in cryptography's names
+    "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+    "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+)  # fmt: skip
 KNOWN_EXIT_CODES = {0, 1, 2, 3, 4, 5, 129, 130, 141, 143}
 
 
@@ -40,6 +55,10 @@ class Finished:
     def text(self) -> str:
         return self.output.decode()
 
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - a document
+        return json.loads(self.output)
+
 
 @dataclass(frozen=True)
 class Terminal:
@@ -54,9 +73,10 @@ class Terminal:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        (self.folder / "tokens").mkdir(exist_ok=True)
+        tokens = self.folder / "tokens"
+        tokens.mkdir(exist_ok=True)
         (self.folder / "softhsm2.conf").write_text(
-            f"directories.tokendir = {self.folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n"
+            f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n"
         )
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSIGN_")}
         self.environment.update(
@@ -136,6 +156,33 @@ class Terminal:
         return (self.folder / name).exists()
 
 
+class Trace:
+    """What OpenSC's pkcs11-spy wrote down of the calls of a module.
+
+    Args:
+        folder: Where the trace goes.
+        spy: The spy's library.
+        module: The module that it watches.
+    """
+
+    def __init__(self, folder: Path, spy: Path, module: Path) -> None:
+        self._file = folder / "trace"
+        self.environment: dict[str, str | None] = {
+            "TOKENSIGN_MODULE": str(spy),
+            "PKCS11SPY": str(module),
+            "PKCS11SPY_OUTPUT": str(self._file),
+        }
+
+    def all_calls(self) -> list[tuple[str, str]]:
+        """Each call's name, and what went in and out."""
+        parts = re.split(r"^\d+: (C_\w+)$", self._file.read_text(errors="replace"), flags=re.MULTILINE)
+        return list(zip(parts[1::2], parts[2::2], strict=True))
+
+    def calls(self, name: str) -> list[str]:
+        """What went in and out of the calls of a function."""
+        return [detail for called, detail in self.all_calls() if called == name]
+
+
 class Authority:
     """A CA in software, which issues certificates for keys on tokens."""
 
@@ -190,7 +237,7 @@ class Authority:
         builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, issuer)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.DER)
 
-    def _issue(  # noqa: PLR0917 - the parts of a certificate
+    def _issue(
         self,
         public_key: Any,  # noqa: ANN401 - any that certificates are made for
         subject: x509.Name,
@@ -200,10 +247,6 @@ class Authority:
         ca: bool = False,
     ) -> bytes:
         now = datetime.now(UTC).replace(microsecond=0)
-        usages = (
-            "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
-            "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
-        )  # fmt: skip
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -213,7 +256,7 @@ class Authority:
             .not_valid_before(now + timedelta(days=days[0]))
             .not_valid_after(now + timedelta(days=days[1]))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(x509.KeyUsage(**dict.fromkeys(usages, False) | usage), critical=True)
+            .add_extension(x509.KeyUsage(**dict.fromkeys(KEY_USAGES, False) | usage), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
@@ -232,7 +275,7 @@ def authority() -> Authority:
 
 @pytest.fixture(scope="session")
 def new_terminal(user_pin: str, so_pin: str) -> Callable[[Path], Terminal]:
-    """Open a terminal in a folder, with the files `pin` and `so-pin` and no token: `new_terminal(tmp_path)`."""
+    """Open a terminal in a folder, with the files `pin` and `so-pin` and no token."""
 
     def make(folder: Path) -> Terminal:
         for name, value in (("pin", user_pin), ("so-pin", so_pin)):
@@ -253,7 +296,9 @@ def furnished(
     for name, kind in (("alice", "rsa:2048"), ("bob", "rsa:2048"), ("carol", "ec:p256")):
         terminal.run("key", "generate", name, "--type", kind)
         request = terminal.run("cert", "request", name, "--subject", f"CN={name.capitalize()}").output
-        usages = ("digital_signature",) if kind.startswith("ec") else ("digital_signature", "key_encipherment")
+        usages = (
+            ("digital_signature",) if kind.startswith("ec") else ("digital_signature", "key_encipherment")
+        )
         email = f"{name}@acme.example"
         terminal.write(f"{name}.pem", authority.issue(request, name.capitalize(), email=email, usages=usages))
         terminal.run("cert", "import", f"{name}.pem")
@@ -264,6 +309,8 @@ def furnished(
     terminal.write("alice-good.ocsp", authority.status(alice, good=True))
     terminal.write("alice-revoked.ocsp", authority.status(alice, good=False))
     terminal.write("letter.txt", "Dear Bob,\n\nthe figures are good.\n")
+    terminal.run("sign", "letter.txt", "--key", "alice", "--attached", "-o", "signed.p7m")
+    terminal.run("encrypt", "letter.txt", "--to", "bob.pem", "-o", "secret.p7m")
     return terminal.folder
 
 
@@ -277,8 +324,9 @@ def bare_terminal(new_terminal: Callable[[Path], Terminal], tmp_path: Path) -> T
 def terminal(new_terminal: Callable[[Path], Terminal], furnished: Path, tmp_path: Path) -> Terminal:
     """A terminal with a token of its own, on which Alice, Bob (RSA) and Carol (EC) have keys.
 
-    In its folder are `letter.txt`, `alice.pem`, `bob.pem`, `carol.pem`, `ca.pem`, and what their CA says of
-    revocation: `none-revoked.crl`, `alice-revoked.crl`, `alice-good.ocsp`, `alice-revoked.ocsp`.
+    In its folder are `letter.txt`, signed by Alice as `signed.p7m` and encrypted to Bob as `secret.p7m`,
+    `alice.pem`, `bob.pem`, `carol.pem`, `ca.pem`, and what their CA says of revocation: `none-revoked.crl`,
+    `alice-revoked.crl`, `alice-good.ocsp`, `alice-revoked.ocsp`.
     """
     shutil.copytree(furnished, tmp_path, dirs_exist_ok=True)
     return new_terminal(tmp_path)
@@ -295,3 +343,12 @@ def certify(terminal: Terminal, authority: Authority) -> Callable[..., None]:
         terminal.run("cert", "import", f"{name}.pem", "--label", name)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def spy(module_path: Path) -> Callable[[Terminal], Trace]:
+    """Watch what tokensign calls: `spy(terminal)` gives the environment to run it in, and then the calls."""
+    places = [Path(place) for pattern in SPY_PLACES for place in glob.glob(pattern)]  # noqa: PTH207 - absolute
+    if not places:
+        pytest.skip("pkcs11-spy is not installed; it comes with OpenSC")
+    return lambda terminal: Trace(terminal.folder, places[0], module_path)

@@ -1,12 +1,12 @@
 """Terminal sessions: every file in `scripts/` is played, and what is printed is compared with what it says.
 
-    # A comment.
-    start: empty             a SoftHSM without a token; without this line the token "acme" with Alice's, Bob's
-                             and Carol's keys is there, and `letter.txt`, `alice.pem`, `ca.pem` ... in the folder
-    $ tokensign sign ...     a line for bash; the PIN comes from the file `pin` unless the line says otherwise
-    letter.txt.p7s: ...      what it prints, standard error included; "..." in a line stands for any text,
-                             and a line "..." for any lines
-    ? 1                      its exit code, unless that is 0
+# A comment.
+start: empty             a SoftHSM without a token; without this line the token "acme" with Alice's, Bob's
+                         and Carol's keys is there, and `letter.txt`, `alice.pem`, `ca.pem` ... in the folder
+$ tokensign sign ...     a line for bash; the PIN comes from the file `pin` unless the line says otherwise
+letter.txt.p7s: ...      what it prints, standard error included; "..." in a line stands for any text,
+                         and a line "..." for any lines
+? 1                      its exit code, unless that is 0
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def test_session_goes_as_written(
     (programs / "tokensign").chmod(0o755)
     for step in steps:
         done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", step.command],
+            ["bash", "-c", step.command],
             cwd=tmp_path,
             env=terminal.environment | {"PATH": f"{programs}:{terminal.environment['PATH']}"},
             stdin=subprocess.DEVNULL,
@@ -94,7 +94,8 @@ def test_session_goes_as_written(
         if not step.fits(output) or done.returncode != step.code:
             difference = "\n".join(difflib.ndiff(step.expected, output.splitlines()))
             pytest.fail(
-                f"{script.name}:{step.number}: $ {step.command}\n{difference}\n? {done.returncode}", pytrace=False
+                f"{script.name}:{step.number}: $ {step.command}\n{difference}\n? {done.returncode}",
+                pytrace=False,
             )
         assert "Traceback" not in output
         assert not any(secret in output for secret in terminal.secrets)

@@ -1,4 +1,4 @@
-"""People whose keys are on a SoftHSM token, others whose keys are in memory, and OpenSSL as a second opinion."""
+"""People whose keys are on a SoftHSM token or in memory, forged messages, and OpenSSL's second opinion."""
 
 from __future__ import annotations
 
@@ -152,9 +152,7 @@ def token_person(
             info = generate_key(token, spec, KeySpec.parse(spec), usage)
             name = f"CN=token {spec.replace(':', '-')},O=Acme"
             public_key = open_key(token, info).public_key
-            import_certificate(
-                token, issue(*authority(), public_key, name, ["a@acme.example"], usage=usage)
-            )
+            import_certificate(token, issue(*authority(), public_key, name, ["a@acme.example"], usage=usage))
             return open_key(token, info)
 
         yield get

@@ -108,7 +108,9 @@ def test_algorithm_protection_repeats_the_algorithms(built: bytes) -> None:
 
 def test_capabilities_announce_what_can_be_decrypted_best_first(built: bytes) -> None:
     """RFC 8551 section 2.5.2: AES-256-GCM and AES-128-CBC at least."""
-    (entry,) = [entry for entry in cms.CMSAttributes.load(built) if entry["type"].dotted == SMIME_CAPABILITIES]
+    (entry,) = [
+        entry for entry in cms.CMSAttributes.load(built) if entry["type"].dotted == SMIME_CAPABILITIES
+    ]
     listed = re.findall(rb"\x06\x09(.{9})", entry["values"].dump()[4:], re.DOTALL)
     aes = b"\x60\x86\x48\x01\x65\x03\x04\x01"
     assert listed == [aes + bytes((last,)) for last in (46, 42, 6, 2)]
@@ -276,7 +278,9 @@ def test_signing_certificate_that_names_nobody_is_refused(
         parsed(make_attribute(SIGNING_CERTIFICATE_V2, value)).check_signing_certificate(certificate)
 
 
-@pytest.mark.parametrize("encoded", [b"", b"\x31\x03\x02\x01\x00", b"\x31\x04\x30\x02\x05\x00", b"\x31\x05ab"])
+@pytest.mark.parametrize(
+    "encoded", [b"", b"\x31\x03\x02\x01\x00", b"\x31\x04\x30\x02\x05\x00", b"\x31\x05ab"]
+)
 def test_broken_attributes_are_refused(encoded: bytes) -> None:
     with pytest.raises(MalformedError):
         parse_signed_attributes(encoded).check_message_digest(DIGEST)

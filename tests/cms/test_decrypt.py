@@ -124,9 +124,7 @@ def shortened(message: bytes, content: bytes, count: int) -> bytes:
     version, infos, encrypted_info = envelope
     kind, algorithm, _ = der.elements(encrypted_info)
     info = der.sequence(kind, algorithm, der.tlv(0x80, content[: len(content) - count]))
-    return der.sequence(
-        der.elements(message)[0], der.explicit(0, der.sequence(version, infos, info))
-    )
+    return der.sequence(der.elements(message)[0], der.explicit(0, der.sequence(version, infos, info)))
 
 
 @pytest.mark.parametrize("transport", [OaepTransport(), Pkcs1Transport()], ids=str)
@@ -213,7 +211,7 @@ def test_a_key_without_certificate_is_tried_on_every_recipient(
 
 
 def test_every_recipient_that_matches_is_tried(
-    software: Callable[..., Any], nameless: Callable[..., Any], issue: Callable[..., Certificate]
+    nameless: Callable[..., Any], issue: Callable[..., Certificate]
 ) -> None:
     """Two certificates of one key, of which one entry is damaged."""
     key = nameless("rsa:2048")

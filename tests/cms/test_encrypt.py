@@ -68,7 +68,9 @@ def test_every_size_has_the_right_lengths_in_front(
     assert output.getvalue() == bytes(size)
 
 
-@pytest.mark.parametrize("cipher", ["aes-128-cbc", "aes-192-cbc", "aes-256-cbc", "aes-128-gcm", "aes-256-gcm"])
+@pytest.mark.parametrize(
+    "cipher", ["aes-128-cbc", "aes-192-cbc", "aes-256-cbc", "aes-128-gcm", "aes-256-gcm"]
+)
 def test_openssl_decrypts_it(
     cipher: str, software: Callable[..., Any], openssl: Callable[..., bytes], tmp_path: Path
 ) -> None:

@@ -115,9 +115,8 @@ def test_pss_without_a_mask_generation_function_means_mgf1_with_sha1() -> None:
         pss(hash_field(SHA256), mgf_field(SHA256), der.explicit(2, der.integer(513))),
         pss(hash_field(SHA256), mgf_field(SHA256), der.explicit(2, der.integer(1 << 70))),
         pss(hash_field(SHA256), mgf_field(SHA256), der.explicit(3, der.integer(2))),
-        pss(der.explicit(7, der.NULL)),
     ],
-    ids=["absent", "null", "string", "negative salt", "large salt", "huge salt", "trailer", "unknown field"],
+    ids=["absent", "null", "string", "negative salt", "large salt", "huge salt", "trailer"],
 )
 def test_impossible_pss_parameters_are_refused(encoded: bytes) -> None:
     with pytest.raises(MalformedError):
@@ -130,7 +129,7 @@ def test_a_pss_hash_other_than_the_digest_is_refused() -> None:
 
 
 def test_another_mask_generation_function_is_not_supported() -> None:
-    with pytest.raises((UnsupportedError, MalformedError)):
+    with pytest.raises(UnsupportedError, match=r"mask generation function 1\.2\.3\.4"):
         read_signature_algorithm(pss(hash_field(SHA256), mgf_field(SHA256, "1.2.3.4")), SHA256)
 
 
@@ -152,9 +151,7 @@ def test_an_unknown_pss_hash_is_not_supported(unknown: str) -> None:
     ("kind", "family"),
     [("rsa:2048", "rsa-pkcs1"), ("rsa:2048", "rsa-pss"), ("p256", "ecdsa"), ("ed25519", "eddsa")],
 )
-def test_a_signature_holds_for_its_message_only(
-    kind: str, family: str, software: Callable[..., Any]
-) -> None:
+def test_a_signature_holds_for_its_message_only(kind: str, family: str, software: Callable[..., Any]) -> None:
     key = software(kind)
     scheme = default_scheme(key.public_key, family=family)
     signature = key.sign(MESSAGE, scheme)
@@ -190,7 +187,9 @@ def test_a_salt_that_does_not_fit_the_key_is_a_bad_signature(software: Callable[
         verify_signature(software("rsa:2048").public_key, scheme, bytes(256), message=MESSAGE)
 
 
-@pytest.mark.parametrize(("kind", "family"), [("p256", "rsa-pkcs1"), ("rsa:2048", "ecdsa"), ("p256", "eddsa")])
+@pytest.mark.parametrize(
+    ("kind", "family"), [("p256", "rsa-pkcs1"), ("rsa:2048", "ecdsa"), ("p256", "eddsa")]
+)
 def test_a_key_of_another_type_does_not_fit(kind: str, family: Any, software: Callable[..., Any]) -> None:  # noqa: ANN401
     scheme = ReceivedScheme(family, SHA256, SHA256)
     with pytest.raises(UnsupportedError, match="does not fit a signature"):

@@ -66,7 +66,7 @@ def root_file(root: Certificate, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("spec", "family", "digest"), SCHEMES)
-def test_a_detached_signature_of_each_scheme_holds_here_and_with_openssl(
+def test_a_detached_signature_of_each_scheme_holds_here_and_with_openssl(  # noqa: PLR0917 - fixtures
     spec: str,
     family: str | None,
     digest: str | None,

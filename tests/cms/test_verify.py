@@ -16,6 +16,7 @@ from tokensign.cms.attributes import (
     CMS_ALGORITHM_PROTECTION,
     CONTENT_TYPE,
     MESSAGE_DIGEST,
+    ONLY_SIGNED,
     SIGNING_CERTIFICATE_V2,
     SIGNING_TIME,
 )
@@ -132,7 +133,8 @@ def test_one_bad_signature_does_not_hide_the_good_one(liar: Any, software: Calla
 
 
 def test_changed_content_is_told_apart_from_a_wrong_signature(
-    forge: Callable[..., Any], liar: Any  # noqa: ANN401
+    forge: Callable[..., Any],
+    liar: Any,  # noqa: ANN401
 ) -> None:
     message = forge().with_attributes().encode()
     refused(message.replace(b"100", b"900"), BadSignatureError, "content was changed after it was signed")
@@ -272,12 +274,51 @@ def test_a_message_without_signatures_is_not_verified(software: Callable[..., An
         verify_signatures(signed, [])
 
 
-def test_pure_ed25519_content_has_a_limit(
-    forge: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pure_ed25519_content_has_a_limit(forge: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "MAX_PURE_CONTENT_SIZE", len(CONTENT))
     message = forge("ed25519", attributes=None, digest="sha512", content=CONTENT).encode()
     assert check(message).error is None
     longer = forge("ed25519", attributes=None, digest="sha512", content=CONTENT + b"!").encode()
     with pytest.raises(UnsupportedError, match="at most 15 bytes"):
         check(longer)
+
+
+# --- attributes that are not signed
+
+
+def with_unsigned(message: bytes, *attributes: bytes) -> bytes:
+    """The message with unsigned attributes at its only signature."""
+    kind, data = der.elements(message)
+    *fields, infos = der.elements(der.elements(data)[0])
+    (info,) = der.elements(infos)
+    info = der.sequence(der.content(info), der.tlv(0xA1, b"".join(attributes)))
+    return der.sequence(kind, der.explicit(0, der.sequence(*fields, der.set_of(info))))
+
+
+def test_unsigned_attributes_do_not_matter_to_integrity(
+    forge: Callable[..., Any], make_attribute: Callable[..., bytes]
+) -> None:
+    unknown = make_attribute("1.2.3", der.NULL)
+    result = check(with_unsigned(forge().with_attributes().encode(), unknown))
+    assert result.error is None
+    assert result.signer.unsigned_attributes == der.set_of(unknown)
+
+
+@pytest.mark.parametrize("kind", sorted(ONLY_SIGNED))
+def test_what_must_be_signed_is_refused_among_the_unsigned(
+    kind: str, forge: Callable[..., Any], make_attribute: Callable[..., bytes]
+) -> None:
+    """RFC 5652 sections 11.1 to 11.3: a stranger could have put it there."""
+    message = with_unsigned(forge().with_attributes().encode(), make_attribute(kind, der.NULL))
+    refused(message, MalformedError, "is not signed, and must be")
+
+
+@pytest.mark.parametrize("broken", [der.NULL, der.sequence(), der.sequence(der.NULL, der.set_of())])
+def test_broken_unsigned_attributes_are_refused(broken: bytes, forge: Callable[..., Any]) -> None:
+    refused(with_unsigned(forge().with_attributes().encode(), broken), MalformedError, "broken")
+
+
+def test_fields_behind_the_unsigned_attributes_are_refused(forge: Callable[..., Any]) -> None:
+    message = with_unsigned(with_unsigned(forge().with_attributes().encode()))
+    with pytest.raises(MalformedError, match="a SignerInfo is broken"):
+        read_signed_data(io.BytesIO(message))

@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: Without the program's name; None takes those of the process.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored, and so it stays
-            signal.signal(number, _terminate)
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has SIGHUP, and so it stays
+            signal.signal(number, _end)
     if isinstance(sys.stdout, io.TextIOWrapper):  # what the locale does not know is escaped, as on stderr
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # the reader of a pipe went away, as `head` does
         code = EXIT_BROKEN_PIPE
         _silence(sys.stdout, sys.stderr)
-    except OSError as error:  # about printing; any other has become a FileError
+    except OSError as error:  # about printing; those about files have become a FileError
         code = _EXIT_FILE
         _silence(sys.stdout)
         print_error(f"cannot write standard output: {error.strerror or error}", None, code, as_json=False)
@@ -60,17 +60,14 @@ def _run(arguments: list[str]) -> int:
     try:
         code = root.main(arguments, prog_name="tokensign", standalone_mode=False)
     except click.ClickException as error:
-        hint = None
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            hint = f"see `{error.ctx.command_path} --help`"
-        return print_error(error.format_message(), hint, _EXIT_USAGE, as_json=as_json)
+        return _misused(error, as_json=as_json)
     except TokensignError as error:
         return print_error(
             error.message, error.hint, error.exit_code, as_json=as_json, kind=type(error).__name__
         )
-    except (KeyboardInterrupt, click.Abort):
+    except click.Abort:  # the input ended where a question was asked
         return _ended_by(signal.SIGINT, as_json=as_json)
-    except _TerminatedError as error:
+    except _SignalError as error:
         return _ended_by(error.number, as_json=as_json)
     except OSError:
         raise
@@ -87,21 +84,33 @@ def _run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-class _TerminatedError(BaseException):
-    """A signal came that ends the process; raised like an interrupt, so that temporary files go away."""
+def _misused(error: click.ClickException, *, as_json: bool) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return _EXIT_USAGE
+    hint = None
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f"see `{error.ctx.command_path} --help`"
+    return print_error(error.format_message(), hint, _EXIT_USAGE, as_json=as_json)
+
+
+class _SignalError(BaseException):
+    """A signal came that ends the process; raised wherever it is, so that temporary files go away."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(number)
         self.number = number
 
 
-def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
-    raise _TerminatedError(signal.Signals(number))
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    raise _SignalError(signal.Signals(number))
 
 
 def _ended_by(number: signal.Signals, *, as_json: bool) -> int:
     for other in _SIGNALS:  # impatience shall not spoil the ending
         signal.signal(other, signal.SIG_IGN)
+    if sys.stderr is not None and sys.stderr.isatty():
+        click.echo(err=True)  # after the ^C, or the prompt, that stands there
     return print_error(
         _SIGNALS[number],
         "no file is half-written; run it again",

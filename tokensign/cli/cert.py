@@ -8,6 +8,7 @@ import click
 
 from tokensign.cli.command import PATH, Cli, Group
 from tokensign.cli.inputs import find_key, open_token, read_certificates
+from tokensign.cli.output import named
 from tokensign.files import STANDARD_STREAM, open_output
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def request(cli: Cli, name: str, subject: str, emails: tuple[str, ...], output: 
         key = str(found.info.uri)
     with open_output(output, force=force) as file:
         file.write(encoded)
-    cli.output.status(f"{output}: certification request for {subject}")
+    cli.output.status(f"{named(output)}: certification request for {subject}")
     cli.output.document(
         {"output": output, "key": key, "subject": subject}, on_stderr=output == STANDARD_STREAM
     )
@@ -88,7 +89,7 @@ def self_sign(
 @click.option("--label", help="CKA_LABEL. [default: that of the key, or the common name]")
 @click.pass_obj
 def import_(cli: Cli, files: tuple[str, ...], label: str | None) -> None:
-    """Store the certificates in FILE... on the token, each beside its key if that is there.
+    """Store certificates on the token. Each is put beside its key if that is there.
 
     \b
     Example:
@@ -138,7 +139,7 @@ def list_certificates(cli: Cli) -> None:
 @click.argument("name", metavar="CERT")
 @click.pass_obj
 def show(cli: Cli, name: str) -> None:
-    """Tell all about a certificate on a token: a label, a CKA_ID, or a pkcs11: URI.
+    """Tell all about a certificate on a token. Its name is a label, a CKA_ID, or a pkcs11: URI.
 
     \b
     Example:
@@ -171,7 +172,7 @@ def export(cli: Cli, name: str, output: str, form: str, force: bool) -> None:
         stored = find_certificate(token, name)
     with open_output(output, force=force) as file:
         file.write(stored.certificate.pem().encode("ascii") if form == "pem" else stored.certificate.der)
-    cli.output.status(f"{output}: the certificate of {stored.certificate.subject}")
+    cli.output.status(f"{named(output)}: the certificate of {stored.certificate.subject}")
     cli.output.document(_stored_document(stored) | {"output": output}, on_stderr=output == STANDARD_STREAM)
 
 

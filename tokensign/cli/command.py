@@ -109,15 +109,29 @@ def _common_options(*, outermost: bool) -> list[click.Parameter]:
     return options
 
 
-class Command(click.Command):
-    """A command with the common options.
-
-    Its help shows its own options first and the common ones under a heading of their own.
-    """
+class _WithCommonOptions(click.Command):
+    """Takes the common options; its help shows its own options first, then the common ones."""
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:  # noqa: ANN401 - click's
         super().__init__(*arguments, **attributes)
         self.params.extend(_common_options(outermost=False))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in two groups."""
+        records = {parameter: parameter.get_help_record(ctx) for parameter in self.get_params(ctx)}
+        common = {name for names, _ in _COMMON for name in names}
+        for heading, wanted in (("Options", False), ("Common options", True)):
+            rows = [
+                record
+                for parameter, record in records.items()
+                if record is not None and (parameter.opts[0] in common) is wanted
+            ]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+class Command(_WithCommonOptions):
+    """A command."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's
         """Run the command, with the library's log on stderr."""
@@ -126,26 +140,16 @@ class Command(click.Command):
         show_log(ctx.ensure_object(Cli))
         return super().invoke(ctx)
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options in two groups."""
-        options = [parameter for parameter in self.get_params(ctx) if isinstance(parameter, click.Option)]
-        records = {option: option.get_help_record(ctx) for option in options}
-        common = {name for names, _ in _COMMON for name in names}
-        for heading, wanted in (("Options", False), ("Common options", True)):
-            rows = [
-                record
-                for parameter, record in records.items()
-                if record is not None and (parameter.opts[0] in common) is wanted
-            ]
-            if rows:
-                with formatter.section(heading):
-                    formatter.write_dl(rows)
 
-
-class Group(click.Group):
+class Group(_WithCommonOptions, click.Group):
     """A group of commands, such as `tokensign key`."""
 
     command_class = Command
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, then the options."""
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)
 
 
 class LazyGroup(click.Group):

@@ -8,6 +8,7 @@ import click
 
 from tokensign.cli.command import PATH, Cli, Command
 from tokensign.cli.inputs import open_token
+from tokensign.cli.output import named
 from tokensign.files import STANDARD_STREAM, open_input
 
 if TYPE_CHECKING:
@@ -44,12 +45,12 @@ def decrypt(cli: Cli, source: str, key: str | None, output: str, legacy: bool, f
         message = open_message(stream).cms
         with cli.output.progress(message, f"decrypting {source}") as watched:
             result = decrypt_to_file(watched, _decrypters(token, key), output, force=force, legacy=legacy)
-    if result.authenticated:
-        cli.output.status(f"{output}: decrypted ({result.cipher.name}, unchanged since it was encrypted)")
-    else:
-        cli.output.status(
-            f"{output}: decrypted ({result.cipher.name}: not authenticated, anybody may have changed it)"
-        )
+    state = (
+        "unchanged since it was encrypted"
+        if result.authenticated
+        else "not authenticated, anybody may have changed it"
+    )
+    cli.output.status(f"{named(output)}: decrypted with {result.cipher.name}; {state}")
     cli.output.document(
         {
             "output": output,

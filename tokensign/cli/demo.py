@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-_MARKER: Final = "softhsm2.conf"  # what tells a folder of an earlier demo from one that must not be touched
+_MARKER: Final = ".tokensign-demo"  # what tells a folder of an earlier demo from one that must not be touched
+_CONFIGURATION: Final = "softhsm2.conf"
 _LABEL: Final = "demo"
 _ALICE: Final = "alice@acme.example"
 _BOB: Final = "bob@acme.example"
@@ -60,7 +61,7 @@ def demo(cli: Cli, folder: str) -> None:
     cli.output.text("")
     cli.output.text(f"Done in {time.monotonic() - started:.1f} s. The files are in {place}; have a look:")
     cli.output.text(f"  openssl cms -verify -in {place}/signed.eml -CAfile {place}/ca.pem")
-    cli.output.text(f"  export SOFTHSM2_CONF={place}/{_MARKER}")
+    cli.output.text(f"  export SOFTHSM2_CONF={place}/{_CONFIGURATION}")
     cli.output.text(f"  tokensign doctor --token {_LABEL} --pin-source file:{place}/pin")
     cli.output.document({"folder": str(place), "token": _LABEL, "files": sorted(story.files)})
 
@@ -74,6 +75,7 @@ def _prepare(place: Path) -> Path:
             )
         shutil.rmtree(place)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (place / _MARKER).touch()
     return place
 
 
@@ -107,12 +109,12 @@ class _Story:
         self._headline("A token of its own")
         (self._place / "tokens").mkdir(mode=0o700)
         configuration = f"directories.tokendir = {self._place}/tokens\nobjectstore.backend = file\n"
-        self._save(_MARKER, configuration.encode())
+        self._save(_CONFIGURATION, configuration.encode())
         so_pin, pin = secrets.token_hex(8), secrets.token_hex(4)
         for name, value in (("pin", pin), ("so-pin", so_pin)):
             (self._place / name).touch(mode=0o600)
             self._save(name, value.encode())
-        os.environ["SOFTHSM2_CONF"] = str(self._place / _MARKER)  # read when the module is loaded
+        os.environ["SOFTHSM2_CONF"] = str(self._place / _CONFIGURATION)  # read when the module is loaded
         path = find_module(self._cli.module)
         if "softhsm" not in path.name:
             raise ModuleError(

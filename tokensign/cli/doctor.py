@@ -135,7 +135,7 @@ def _examine_objects(cli: Cli) -> Iterator[_Finding]:
             if report.weak:
                 yield _Finding("keys", "failed", f"{name} is weak: {report.reasons}")
             elif not key.has_certificate:
-                hint = f"make one with `tokensign cert request` or `self-sign {key.label}`"
+                hint = "make one with `tokensign cert request` or `tokensign cert self-sign`"
                 yield _Finding("keys", "warning", f"{name} has no certificate", hint)
             else:
                 yield _Finding("keys", "ok", f"{name} is protected and has a certificate")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,8 @@ import click
 
 from tokensign.cli.command import PATH, Cli, Command
 from tokensign.cli.forms import written_as
-from tokensign.cli.inputs import default_output, read_certificates
-from tokensign.errors import UntrustedError
+from tokensign.cli.inputs import default_output, read_certificates, require_valid_now
+from tokensign.cli.output import named
 from tokensign.files import STANDARD_STREAM, open_input, open_output, spool
 
 if TYPE_CHECKING:
@@ -45,9 +44,9 @@ __all__ = ["encrypt"]
 )
 @click.option(
     "--oaep-digest",
+    type=click.Choice(["sha1", "sha224", "sha256", "sha384", "sha512"]),
     default="sha256",
     show_default=True,
-    metavar="NAME",
     help="The hash of OAEP and its MGF1.",
 )
 @click.option("--form", type=click.Choice(["der", "pem", "smime"]), default="der", show_default=True)
@@ -99,7 +98,7 @@ def encrypt(
             with written_as(form, destination) as message:
                 encrypt_content(content, certificates, message, cipher=chosen, transport=transport)
     names = [certificate.subject for certificate in certificates]
-    cli.output.status(f"{target}: encrypted with {chosen.name} to {'; '.join(names)}")
+    cli.output.status(f"{named(target)}: encrypted with {chosen.name} to {'; '.join(names)}")
     cli.output.document(
         {
             "output": target,
@@ -116,15 +115,8 @@ def _check(certificates: list[Certificate]) -> None:
     """Refuse a certificate that is not valid now or was not issued for encryption."""
     from tokensign.pki.purpose import check_encryption_use
 
-    now = datetime.now(UTC)
     for certificate in certificates:
-        if not certificate.not_before <= now <= certificate.not_after:
-            state = "expired on" if certificate.not_after < now else "is not valid before"
-            moment = certificate.not_after if certificate.not_after < now else certificate.not_before
-            raise UntrustedError(
-                f"the certificate of {certificate.subject} {state} {moment:%Y-%m-%d}",
-                hint="ask the recipient for a current one",
-            )
+        require_valid_now(certificate, "ask the recipient for a current one")
         check_encryption_use(certificate)
 
 

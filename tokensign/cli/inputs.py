@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tokensign.certificates import Certificate, load_certificates
-from tokensign.errors import UsageError
+from tokensign.errors import MalformedError, UntrustedError, UsageError
 from tokensign.files import read_small
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "open_token",
     "pin_from",
     "read_certificates",
+    "require_valid_now",
     "token_name",
     "trust_anchors",
 ]
@@ -105,8 +106,34 @@ def pin_from(specification: str | None, purpose: str, *, repeat: bool = False) -
 
 
 def read_certificates(files: Iterable[str]) -> list[Certificate]:
-    """All certificates in some files, in order."""
-    return [certificate for file in files for certificate in load_certificates(read_small(file))]
+    """All certificates in some files, in order.
+
+    Raises:
+        MalformedError: A file, which is named, holds none or a broken one.
+    """
+    found: list[Certificate] = []
+    for file in files:
+        try:
+            found += load_certificates(read_small(file))
+        except MalformedError as error:
+            raise MalformedError(f"{file}: {error.message}", hint=error.hint) from error
+    return found
+
+
+def require_valid_now(certificate: Certificate, hint: str) -> None:
+    """Refuse a certificate that has expired or is not valid yet.
+
+    Raises:
+        UntrustedError: It is not valid now; `hint` tells what to do.
+    """
+    now = datetime.now(UTC)
+    if now > certificate.not_after:
+        state = f"expired on {certificate.not_after:%Y-%m-%d}"
+    elif now < certificate.not_before:
+        state = f"is not valid before {certificate.not_before:%Y-%m-%d}"
+    else:
+        return
+    raise UntrustedError(f"the certificate of {certificate.subject} {state}", hint=hint)
 
 
 def trust_anchors(cli: Cli, files: Iterable[str]) -> tuple[Certificate, ...]:
@@ -133,8 +160,6 @@ class _Moment(click.ParamType[datetime]):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401 - click's
-        if isinstance(value, datetime):
-            return value
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:

@@ -17,7 +17,7 @@ from tokensign.cms.content_info import (
     SIGNED_DATA,
     open_content_info,
 )
-from tokensign.errors import MalformedError, MessageError
+from tokensign.errors import MalformedError, MessageError, UnsupportedError
 from tokensign.files import open_input
 
 if TYPE_CHECKING:
@@ -68,10 +68,13 @@ def _message(stream: BinaryIO) -> dict[str, Any]:
     kind, _ = open_content_info(opened.cms)
     opened.cms.seek(start)
     document: dict[str, Any] = {"kind": CONTENT_TYPE_NAMES.get(kind, kind), "form": opened.form}
-    if kind == SIGNED_DATA:
-        return document | _signed(opened.cms)
-    if kind in (ENVELOPED_DATA, AUTH_ENVELOPED_DATA):
-        return document | _enveloped(opened.cms)
+    try:
+        if kind == SIGNED_DATA:
+            document |= _signed(opened.cms)
+        elif kind in (ENVELOPED_DATA, AUTH_ENVELOPED_DATA):
+            document |= _enveloped(opened.cms)
+    except UnsupportedError as error:
+        document["problem"] = error.message
     return document
 
 

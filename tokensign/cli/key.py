@@ -90,7 +90,7 @@ def list_keys(cli: Cli) -> None:
 @click.argument("name", metavar="KEY")
 @click.pass_obj
 def show(cli: Cli, name: str) -> None:
-    """Tell all about KEY: a label, a CKA_ID in hexadecimal, or a pkcs11: URI.
+    """Tell all about KEY. Its name is a label, a CKA_ID in hexadecimal, or a pkcs11: URI.
 
     \b
     Example:
@@ -110,7 +110,7 @@ def show(cli: Cli, name: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def delete(cli: Cli, name: str, with_certificates: bool, yes: bool) -> None:
-    """Delete KEY for ever: nothing that was encrypted to it can be read again.
+    """Delete KEY for ever. Nothing that was encrypted to it can be read again.
 
     \b
     Example:
@@ -131,9 +131,9 @@ def delete(cli: Cli, name: str, with_certificates: bool, yes: bool) -> None:
 @click.argument("name", metavar="[KEY]", required=False)
 @click.pass_obj
 def check(cli: Cli, name: str | None) -> None:
-    """Prove the protection of KEY, or of all keys, by the attributes that the token reports.
+    """Prove the protection of KEY, or of all keys.
 
-    Exit code 3: a key is weak.
+    The attributes that the token reports are judged one by one. Exit code 3: a key is weak.
 
     \b
     Example:
@@ -210,4 +210,5 @@ def _hexadecimal(text: str | None) -> bytes | None:
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
         raise UsageError("nobody is here to confirm it", hint="pass --yes")
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        raise UsageError("nothing was deleted")

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
+from tokensign.files import STANDARD_STREAM
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Output", "in_words", "print_error", "printable"]
+__all__ = ["Output", "in_words", "named", "print_error", "printable"]
 
 _PROGRESS_FROM: Final = 8 << 20  # octets of a file from which a progress bar is worth its line
 
@@ -38,6 +40,11 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
         for character in text
     )
+
+
+def named(target: str) -> str:
+    """What to call an output in messages."""
+    return "standard output" if target == STANDARD_STREAM else target
 
 
 class Output:

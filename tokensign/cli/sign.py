@@ -11,9 +11,10 @@ import click
 from tokensign.algorithms import SIGNATURE_FAMILIES, KeyUsage
 from tokensign.cli.command import PATH, Cli, Command
 from tokensign.cli.forms import written_as
-from tokensign.cli.inputs import default_output, find_key, read_certificates
-from tokensign.errors import UsageError
-from tokensign.files import STANDARD_STREAM, open_input, open_output, spool
+from tokensign.cli.inputs import default_output, find_key, read_certificates, require_valid_now
+from tokensign.cli.output import named
+from tokensign.errors import BadSignatureError, KeyNotFoundError, UsageError
+from tokensign.files import STANDARD_STREAM, chunks, open_input, open_output, spool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,6 +100,8 @@ def sign(
         content = stack.enter_context(open_input(source))
         destination = stack.enter_context(open_output(target, force=force))
         signers = [stack.enter_context(find_key(cli, name, KeyUsage.SIGN)) for name in keys]
+        for signer in signers:
+            _check(signer)
         watched = stack.enter_context(cli.output.progress(content, f"signing {source}"))
         if existing:
             if form == "smime":
@@ -112,6 +115,16 @@ def sign(
         else:
             _sign_plain(watched, signers, destination, options, attached=attached, form=form)
     _report(cli, target, signers, options, attached=attached, form=form)
+
+
+def _check(signer: TokenKey) -> None:
+    """Refuse a key without a certificate, or with one that is not valid now: nobody would accept it."""
+    if signer.certificate is None:
+        raise KeyNotFoundError(
+            f"the key {signer.info.label} has no certificate",
+            hint="store one with `tokensign cert import`, or make one with `tokensign cert self-sign`",
+        )
+    require_valid_now(signer.certificate, "get a new one with `tokensign cert request` and `cert import`")
 
 
 def _sign_plain(
@@ -182,11 +195,23 @@ def _add(
 
     with written_as(form, destination) as output:
         if message.content is None:
+            _require_signed(message, content)
             add_signatures(message, signers, output, options, content)
             return
         if any(content.read(len(piece)) != piece for piece in message.content.chunks()) or content.read(1):
             raise UsageError("INPUT is not the content that the message holds")
         add_signatures(message, signers, output, options)
+
+
+def _require_signed(message: SignedData, content: BinaryIO) -> None:
+    """Refuse content that is not what the signatures of a detached message are about."""
+    from tokensign.cms.verify import verify_signatures
+
+    start = content.tell()
+    results = verify_signatures(message, chunks(content), legacy=True)
+    content.seek(start)
+    if any(isinstance(result.error, BadSignatureError) for result in results):
+        raise UsageError("INPUT is not the content that the message signs")
 
 
 def _report(
@@ -197,7 +222,7 @@ def _report(
     rows = []
     for signer, scheme in zip(signers, schemes_of(signers, options), strict=True):
         name = signer.certificate.subject if signer.certificate else signer.info.label
-        cli.output.status(f"{target}: signed by {name} ({scheme})")
+        cli.output.status(f"{named(target)}: signed by {name} ({scheme})")
         rows.append({"key": str(signer.info.uri), "signer": name, "scheme": str(scheme)})
     cli.output.document(
         {"output": target, "form": form, "detached": not attached, "signers": rows},

@@ -53,7 +53,7 @@ def list_tokens(cli: Cli) -> None:
 @click.option("--slot", type=int, help="The slot. [default: the first with an empty token]")
 @click.pass_obj
 def init(cli: Cli, label: str, so_pin_source: str, slot: int | None) -> None:
-    """Set up an empty token with the name LABEL, a security officer's PIN and a user's PIN.
+    """Set up an empty token with the name LABEL. It gets a security officer's PIN and a user's PIN.
 
     \b
     Example:
@@ -117,7 +117,7 @@ def change_pin(cli: Cli, new_pin_source: str) -> None:
 @click.option("--new-pin-source", metavar="SPEC", default="prompt", help="Where the new PIN comes from.")
 @click.pass_obj
 def unblock_pin(cli: Cli, so_pin_source: str, new_pin_source: str) -> None:
-    """Set a new user's PIN as the security officer, after the old one was locked or forgotten.
+    """Set a new user's PIN as the security officer. The old one may be locked or forgotten.
 
     \b
     Example:
@@ -125,12 +125,13 @@ def unblock_pin(cli: Cli, so_pin_source: str, new_pin_source: str) -> None:
     """
     from tokensign import token as tokens
 
-    module, name = module_of(cli), token_name(cli)
-    so_pin = pin_from(so_pin_source, "the security officer")
-    new = pin_from(new_pin_source, "the user, the new one", repeat=True)
-    tokens.unblock_pin(module, name, so_pin, new)
-    cli.output.status("the user's PIN is set")
-    cli.output.document({"token": str(name) if name else None, "unblocked": True})
+    module = module_of(cli)
+    chosen = tokens.select_token(module, token_name(cli))
+    so_pin = pin_from(so_pin_source, f"the security officer of the token {chosen.label}")
+    new = pin_from(new_pin_source, f"the user of the token {chosen.label}, the new one", repeat=True)
+    tokens.unblock_pin(module, chosen.uri, so_pin, new)
+    cli.output.status(f"the user's PIN of the token {chosen.label} is set")
+    cli.output.document({"token": chosen.label, "unblocked": True})
 
 
 def _document(found: TokenInfo) -> dict[str, Any]:

@@ -25,6 +25,7 @@ __all__ = [
     "CMS_ALGORITHM_PROTECTION",
     "CONTENT_TYPE",
     "MESSAGE_DIGEST",
+    "ONLY_SIGNED",
     "SIGNING_CERTIFICATE",
     "SIGNING_CERTIFICATE_V2",
     "SIGNING_TIME",
@@ -51,6 +52,18 @@ ATTRIBUTE_NAMES: Final = {
     SIGNING_CERTIFICATE: "SigningCertificate",
     SIGNING_CERTIFICATE_V2: "SigningCertificateV2",
 }
+
+ONLY_SIGNED: Final = frozenset(  # RFC 5652 sections 11.1 to 11.3, RFC 8551 2.5.2, RFC 6211, RFC 5035
+    {
+        CONTENT_TYPE,
+        MESSAGE_DIGEST,
+        SIGNING_TIME,
+        SMIME_CAPABILITIES,
+        CMS_ALGORITHM_PROTECTION,
+        SIGNING_CERTIFICATE,
+        SIGNING_CERTIFICATE_V2,
+    }
+)
 
 _ANNOUNCED_CIPHERS: Final = ("aes-256-gcm", "aes-256-cbc", "aes-128-gcm", "aes-128-cbc")  # best first
 

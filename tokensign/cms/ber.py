@@ -206,9 +206,7 @@ class BerReader:
                 raise MalformedError(f"a segment of the content has tag {segment.tag:02x}")
 
     def _pieces(self, element: Element) -> Iterator[bytes]:
-        end = element.end
-        if end is None:
-            raise MalformedError("a primitive element has the indefinite form")
+        end = element.content + (element.length or 0)
         self.position = element.content
         while self.position < end:
             piece = self._octets_at(self.position, min(_WINDOW, end - self.position))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from asn1crypto import core
 
@@ -23,9 +23,6 @@ from tokensign.cms.content_info import (
 from tokensign.cms.recipients import MAX_RECIPIENTS, RecipientInfo, load_recipient_info
 from tokensign.cms.signed_data import algorithm_of
 from tokensign.errors import MalformedError, UnsupportedError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["GCM_TAG_SIZES", "ContentEncryption", "Envelope", "encode_content_encryption", "read_envelope"]
 
@@ -177,8 +174,7 @@ def _read_content_encryption(encoded: bytes, *, authenticated: bool) -> ContentE
         if cipher.mode == "cbc":
             iv, tag_size = core.OctetString.load(parameters, strict=True).native, 0
         else:
-            values = _GcmParameters.load(parameters, strict=True)
-            iv, tag_size = values["nonce"].native, values["icv_length"].native
+            iv, tag_size = _read_gcm_parameters(parameters)
     return _checked(ContentEncryption(cipher, iv, tag_size))
 
 
@@ -193,10 +189,13 @@ def _checked(encryption: ContentEncryption) -> ContentEncryption:
     return encryption
 
 
-class _GcmParameters(core.Sequence):  # type: ignore[misc] # asn1crypto has no types
-    """GCMParameters (RFC 5084 section 3.2)."""
-
-    _fields: Mapping[str, object] = [  # type: ignore[assignment] # asn1crypto has no types
-        ("nonce", core.OctetString),
-        ("icv_length", core.Integer, {"default": _GCM_DEFAULT_TAG_SIZE}),
-    ]
+def _read_gcm_parameters(encoded: bytes) -> tuple[bytes, int]:
+    """Nonce and tag size of GCMParameters (RFC 5084 section 3.2)."""
+    match der.elements(encoded):
+        case [nonce]:
+            tag_size = _GCM_DEFAULT_TAG_SIZE
+        case [nonce, size]:
+            tag_size = core.Integer.load(size, strict=True).native
+        case _:
+            raise MalformedError("the GCM parameters are broken")
+    return core.OctetString.load(nonce, strict=True).native, tag_size

@@ -101,11 +101,11 @@ def _read_pss(parameters: Any, digest: Digest) -> ReceivedScheme:  # noqa: ANN40
         hash_oid: str = parameters["hash_algorithm"]["algorithm"].dotted
         mask_generation = parameters["mask_gen_algorithm"]
         mgf_oid: str = mask_generation["algorithm"].dotted
+        if mgf_oid != MGF1_OID:
+            raise UnsupportedError(f"mask generation function {mgf_oid} is not supported")
         mgf_hash_oid: str = mask_generation["parameters"]["algorithm"].dotted
         salt_size = int(parameters["salt_length"].native)
         trailer = int(parameters["trailer_field"])
-    if mgf_oid != MGF1_OID:
-        raise UnsupportedError(f"mask generation function {mgf_oid} is not supported")
     if trailer != _TRAILER_FIELD_BC or not 0 <= salt_size <= _MAX_SALT_SIZE:
         raise MalformedError("the RSASSA-PSS parameters are impossible")
     named = digest_by_oid(hash_oid)

@@ -90,6 +90,7 @@ class SignerInfo:
         signed_attributes: With the tag SET OF as received, or None.
         signature_algorithm: AlgorithmIdentifier, DER.
         signature: Its octets.
+        unsigned_attributes: With the tag SET OF as received, or None. Anybody may have changed them.
         encoded: The whole SignerInfo in definite form.
     """
 
@@ -98,6 +99,7 @@ class SignerInfo:
     signed_attributes: bytes | None
     signature_algorithm: bytes
     signature: bytes
+    unsigned_attributes: bytes | None
     encoded: bytes
 
     @classmethod
@@ -107,26 +109,24 @@ class SignerInfo:
         Raises:
             MalformedError: It is none.
         """
-        signed_attributes: bytes | None = None
-        match der.elements(encoded):
-            case [_, identifier, digest_algorithm, attributes, signature_algorithm, signature, *_] if (
-                attributes[0] == context(0)
+        fields = der.elements(encoded)
+        signed = fields.pop(3) if len(fields) > 3 and fields[3][0] == context(0) else None  # noqa: PLR2004
+        unsigned = fields.pop() if fields and fields[-1][0] == context(1) else None
+        match fields:
+            case [_, identifier, digest_algorithm, signature_algorithm, signature] if (
+                signature[0] == OCTET_STRING and signature_algorithm[0] == SEQUENCE
             ):
-                signed_attributes = bytes((SET,)) + attributes[1:]
-            case [_, identifier, digest_algorithm, signature_algorithm, signature, *_]:
-                pass
+                return cls(
+                    identifier=SignerIdentifier.load(identifier),
+                    digest_algorithm=algorithm_of(digest_algorithm),
+                    signed_attributes=_as_set(signed),
+                    signature_algorithm=signature_algorithm,
+                    signature=der.content(signature),
+                    unsigned_attributes=_as_set(unsigned),
+                    encoded=encoded,
+                )
             case _:
-                raise MalformedError("a SignerInfo lacks a field")
-        if signature[0] != OCTET_STRING or signature_algorithm[0] != SEQUENCE:
-            raise MalformedError("a SignerInfo is broken")
-        return cls(
-            identifier=SignerIdentifier.load(identifier),
-            digest_algorithm=algorithm_of(digest_algorithm),
-            signed_attributes=signed_attributes,
-            signature_algorithm=signature_algorithm,
-            signature=der.content(signature),
-            encoded=encoded,
-        )
+                raise MalformedError("a SignerInfo is broken")
 
     @property
     def digest(self) -> Digest:
@@ -164,6 +164,11 @@ class SignedData:
         """The certificate that a signature names, from the message or else from `others`."""
         candidates = (*self.certificates, *others)
         return next((entry for entry in candidates if signer.identifier.names(entry)), None)
+
+
+def _as_set(attributes: bytes | None) -> bytes | None:
+    """Attributes with the tag SET OF instead of the IMPLICIT one."""
+    return None if attributes is None else bytes((SET,)) + attributes[1:]
 
 
 def algorithm_of(identifier: bytes) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from tokensign import der
 from tokensign.algorithms import require_strength
-from tokensign.cms.attributes import parse_signed_attributes
+from tokensign.cms.attributes import ATTRIBUTE_NAMES, ONLY_SIGNED, parse_signed_attributes
 from tokensign.cms.content_info import DATA
 from tokensign.cms.signature import (
     ReceivedScheme,
@@ -138,6 +138,7 @@ class _Checker:
         try:
             require_strength(signer.digest.name.upper(), signer.digest.strength, legacy=self.legacy)
             scheme = read_signature_algorithm(signer.signature_algorithm, signer.digest)
+            _check_unsigned_attributes(signer)
             if certificate is None:
                 raise MessageError(
                     f"the signer's certificate ({signer.identifier}) is not in the message",
@@ -187,6 +188,23 @@ class _Checker:
         verify_signature(
             certificate.public_key, scheme, signer.signature, message=message, legacy=self.legacy
         )
+
+
+def _check_unsigned_attributes(signer: SignerInfo) -> None:
+    """What has a meaning only when it is signed must not stand among what is not (RFC 5652 section 11)."""
+    if signer.unsigned_attributes is None:
+        return
+    for kind in map(_type_of, der.elements(signer.unsigned_attributes)):
+        if kind in ONLY_SIGNED:
+            raise MalformedError(f"the attribute {ATTRIBUTE_NAMES[kind]} is not signed, and must be")
+
+
+def _type_of(attribute: bytes) -> str:
+    match der.elements(attribute):
+        case [kind, _]:
+            return der.dotted(kind)
+        case _:
+            raise MalformedError("an unsigned attribute is broken")
 
 
 def _sorted_set(encoded: bytes) -> bytes:

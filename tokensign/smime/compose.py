@@ -32,6 +32,8 @@ _FILE_NAMES: Final = {  # RFC 8551 section 3.2.1
     "authEnveloped-data": "smime.p7m",
 }
 _CONTENT_FIELD: Final = re.compile(rb"^content-", re.IGNORECASE)
+_BLANK_LINE: Final = re.compile(rb"(?:\A|\r\n)\r\n")
+_FIELD_END: Final = re.compile(rb"\r\n(?![ \t])")  # a line end that no folding follows
 _MIME_START: Final = re.compile(rb"\A(content-[a-z-]+|mime-version):", re.IGNORECASE)
 
 
@@ -74,8 +76,9 @@ def split_message(message: bytes) -> tuple[bytes, bytes]:
         canonical form; no field is changed or folded anew.
     """
     canonical = message.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    header, _, body = canonical.partition(b"\r\n\r\n")
-    fields = re.split(rb"\r\n(?![ \t])", header)
+    header, *rest = _BLANK_LINE.split(canonical, maxsplit=1)
+    body = rest[0] if rest else b""
+    fields = [field for field in _FIELD_END.split(header) if field]
     inner = [field for field in fields if _CONTENT_FIELD.match(field)]
     outer = [
         field for field in fields if field not in inner and not field.lower().startswith(b"mime-version:")

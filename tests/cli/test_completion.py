@@ -1,0 +1,58 @@
+"""Completion in shells: commands, options, and files."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from click.shell_completion import ShellComplete
+
+from tokensign.cli.root import root
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Terminal
+
+VARIABLE = "_TOKENSIGN_COMPLETE"
+
+
+def completions(*words: str) -> list[str]:
+    """What a shell is offered for the last word, as "type,value"."""
+    offered = ShellComplete(root, {}, "tokensign", VARIABLE).get_completions(list(words[:-1]), words[-1])
+    return [f"{item.type},{item.value}" for item in offered]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_script(terminal: Terminal, shell: str) -> None:
+    script = terminal.run(environment={VARIABLE: f"{shell}_source"}).text
+    assert VARIABLE in script
+    if shell == "bash":
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_commands_are_completed() -> None:
+    assert completions("de") == ["plain,demo", "plain,decrypt"]
+    assert completions("key", "ge") == ["plain,generate"]
+
+
+def test_options_are_completed() -> None:
+    assert "plain,--add-to" in completions("sign", "--a")
+    assert "plain,--pin-source" in completions("sign", "--p")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("sign", "let"), ("sign", "-o", "let"), ("verify", "--trust", "ca"), ("encrypt", "--to", "bo"),
+     ("decrypt", "let"), ("inspect", "let"), ("cert", "import", "al"), ("--config", "to")],
+    ids=" ".join,
+)  # fmt: skip
+def test_files_are_completed(words: tuple[str, ...]) -> None:
+    assert completions(*words) == [f"file,{words[-1]}"]
+
+
+def test_folders_are_completed() -> None:
+    assert completions("demo", "--dir", "to") == ["dir,to"]
+
+
+def test_choices_are_completed() -> None:
+    assert completions("sign", "--form", "") == ["plain,der", "plain,pem", "plain,smime"]

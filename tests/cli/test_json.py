@@ -1,0 +1,96 @@
+"""--json: one document on standard output for every command, with the keys that programs rely on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Terminal
+
+TOKEN = {
+    "label", "uri", "manufacturer", "model", "serial", "slot", "slot_description", "initialized", "pin_state",
+    "so_pin_state", "protected_authentication_path",
+}  # fmt: skip
+KEY = {
+    "label", "id", "type", "usages", "uri", "has_certificate", "sensitive", "extractable", "always_sensitive",
+    "never_extractable", "private", "local", "always_authenticate",
+}  # fmt: skip
+CERTIFICATE = {
+    "subject", "issuer", "serial_number", "not_before", "not_after", "emails", "key_usage",
+    "extended_key_usage", "ca", "sha256",
+}  # fmt: skip
+STORED = CERTIFICATE | {"label", "id", "uri"}
+DOCUMENTS: dict[tuple[str, ...], Any] = {
+    ("token", "list"): [TOKEN],
+    ("token", "info"): TOKEN | {"module", "module_description", "mechanisms"},
+    ("token", "init", "new", "--so-pin-source", "file:so-pin"): TOKEN,
+    ("token", "change-pin", "--new-pin-source", "file:pin"): {"token", "changed"},
+    ("token", "unblock-pin", "--so-pin-source", "file:so-pin", "--new-pin-source", "file:pin"): {
+        "token", "unblocked",
+    },
+    ("key", "generate", "dave", "--type", "ec:p256"): KEY,
+    ("key", "list"): [KEY],
+    ("key", "show", "alice"): KEY,
+    ("key", "check"): [{"key", "weak", "findings"}],
+    ("key", "delete", "alice", "--yes"): {"deleted"},
+    ("cert", "request", "alice", "--subject", "CN=A", "-o", "a.csr"): {"output", "key", "subject"},
+    ("cert", "self-sign", "alice", "--subject", "CN=A"): STORED | {"output"},
+    ("cert", "import", "ca.pem"): [STORED],
+    ("cert", "list"): [STORED],
+    ("cert", "show", "alice"): STORED,
+    ("cert", "export", "alice", "-o", "exported.pem"): STORED | {"output"},
+    ("sign", "letter.txt", "--key", "alice"): {"output", "form", "detached", "signers"},
+    ("verify", "signed.p7m", "--trust", "ca.pem"): {
+        "holds", "content_type", "detached", "verified_at", "signers",
+    },
+    ("encrypt", "letter.txt", "--to", "bob.pem"): {"output", "form", "cipher", "key_transport", "recipients"},
+    ("decrypt", "secret.p7m", "-o", "back.txt"): {"output", "content_type", "cipher", "authenticated"},
+    ("inspect", "alice.pem"): {"kind", "certificates"},
+    ("inspect", "signed.p7m"): {
+        "kind", "form", "content_type", "detached", "content_size", "signers", "certificates",
+        "revocation_lists",
+    },
+    ("inspect", "secret.p7m"): {"kind", "form", "content_type", "cipher", "authenticated", "recipients"},
+    ("doctor",): [{"subject", "state", "text", "hint"}],
+    ("demo",): {"folder", "token", "files"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", DOCUMENTS, ids=lambda command: " ".join(command[:2]))
+def test_document_has_its_keys_and_stands_alone(terminal: Terminal, command: tuple[str, ...]) -> None:
+    finished = terminal.run(*command, "--json")
+    assert finished.error == ""
+    expected = DOCUMENTS[command]
+    if isinstance(expected, list):
+        assert finished.json
+        assert all(set(entry) == expected[0] for entry in finished.json)
+    else:
+        assert set(finished.json) == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "kind"),
+    [
+        (("key", "show", "nobody"), 3, "KeyNotFoundError"),
+        (("inspect", "letter.txt"), 4, "MalformedError"),
+        (("inspect", "nowhere"), 5, "FileError"),
+        (("key", "list", "--token", "none"), 3, "TokenNotFoundError"),
+        (("sign", "letter.txt"), 2, "UsageError"),
+        (("sing",), 2, "UsageError"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_error_is_a_document_too(terminal: Terminal, command: tuple[str, ...], code: int, kind: str) -> None:
+    finished = terminal.run(*command, "--json", code=code)
+    error = finished.json["error"]
+    assert set(error) == {"type", "message", "hint", "exit_code"}
+    assert (error["type"], error["exit_code"]) == (kind, code)
+    assert error["message"] in finished.error
+
+
+def test_document_goes_to_standard_error_where_the_content_takes_standard_output(terminal: Terminal) -> None:
+    finished = terminal.run("decrypt", "secret.p7m", "-o", "-", "--json")
+    assert finished.output == terminal.read("letter.txt")
+    assert '"authenticated": true' in finished.error

@@ -1,0 +1,150 @@
+"""Published private keys on a SoftHSM token, and the counts of every corpus."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pkcs11 import Attribute, KeyType, ObjectClass
+
+from tokensign import der
+from tokensign.algorithms import CURVES, ED25519_OID
+from tokensign.token import Pin, import_certificate, open_key, open_token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tokensign.certificates import Certificate
+    from tokensign.token import Module, Token, TokenKey
+
+
+@dataclass
+class Tally:
+    """The cases of a corpus, each counted, each failure and each skip with its reason."""
+
+    corpus: str
+    passed: int = 0
+    failures: list[str] = field(default_factory=list)
+    skips: Counter[str] = field(default_factory=Counter)
+
+    def check(self, case: object, outcome: object, expected: object) -> None:
+        """Count one case."""
+        if outcome == expected:
+            self.passed += 1
+        else:
+            self.failures.append(f"{case}: {outcome!r} instead of {expected!r}")
+
+    def skip(self, reason: str) -> None:
+        """Count one case that is not tried."""
+        self.skips[reason] += 1
+
+    def __str__(self) -> str:
+        skipped = "".join(f", {count} skipped ({reason})" for reason, count in self.skips.items())
+        return f"{self.corpus}: {self.passed} passed, {len(self.failures)} failed{skipped}"
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Iterator[Tally]:
+    """Counts the cases of the test; the test fails where one did."""
+    tally = Tally(request.node.name)
+    yield tally
+    print(tally)  # noqa: T201 - shown with -rP
+    record_property("tally", str(tally))
+    assert not tally.failures, tally.failures[:20]
+
+
+def octets(value: int) -> bytes:
+    return value.to_bytes((value.bit_length() + 7) // 8)
+
+
+def key_attributes(key: Any) -> tuple[dict[Attribute, Any], dict[Attribute, Any]]:  # noqa: ANN401 - of any type
+    """What makes the public and the private object of a key."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        numbers = key.private_numbers()
+        public: dict[Attribute, Any] = {
+            Attribute.KEY_TYPE: KeyType.RSA,
+            Attribute.MODULUS: octets(numbers.public_numbers.n),
+            Attribute.PUBLIC_EXPONENT: octets(numbers.public_numbers.e),
+        }
+        return public, public | {
+            Attribute.PRIVATE_EXPONENT: octets(numbers.d),
+            Attribute.PRIME_1: octets(numbers.p),
+            Attribute.PRIME_2: octets(numbers.q),
+            Attribute.EXPONENT_1: octets(numbers.dmp1),
+            Attribute.EXPONENT_2: octets(numbers.dmq1),
+            Attribute.COEFFICIENT: octets(numbers.iqmp),
+        }
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        point = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        kind = {
+            Attribute.KEY_TYPE: KeyType.EC_EDWARDS,
+            Attribute.EC_PARAMS: der.object_identifier(ED25519_OID),
+        }
+        return kind | {Attribute.EC_POINT: der.octet_string(point)}, kind | {
+            Attribute.VALUE: key.private_bytes_raw()
+        }
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    curve = next(entry for entry in CURVES.values() if entry.bits == key.key_size)
+    kind = {Attribute.KEY_TYPE: KeyType.EC, Attribute.EC_PARAMS: der.object_identifier(curve.oid)}
+    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    value = key.private_numbers().private_value
+    return kind | {Attribute.EC_POINT: der.octet_string(point)}, kind | {Attribute.VALUE: octets(value)}
+
+
+@pytest.fixture(scope="session")
+def corpora_token(module: Module, new_token: Callable[[str], str], user_pin: str) -> Iterator[Token]:
+    with open_token(module, new_token("corpora"), Pin(user_pin), read_write=True) as token:
+        yield token
+
+
+@pytest.fixture(scope="session")
+def import_key(corpora_token: Token) -> Callable[..., TokenKey]:
+    """Put a published key on the token, as far as that can be said not to leave it, with its certificates."""
+    there: dict[bytes, TokenKey] = {}
+
+    def put(key: Any, *certificates: Certificate) -> TokenKey:  # noqa: ANN401 - of any type
+        known = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        if known not in there:
+            there[known] = create(key, f"published-{len(there)}", *certificates)
+        return there[known]
+
+    def create(key: Any, label: str, *certificates: Certificate) -> TokenKey:  # noqa: ANN401 - as above
+        public, private = key_attributes(key)
+        common = {Attribute.TOKEN: True, Attribute.LABEL: label, Attribute.ID: label.encode()}
+        protected = {Attribute.PRIVATE: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
+        decrypts = isinstance(key, rsa.RSAPrivateKey)
+        with corpora_token.borrow("import a published key", change=True) as session:
+            session.binding.create_object(
+                {Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.VERIFY: True} | common | public
+            )
+            session.binding.create_object(
+                {
+                    Attribute.CLASS: ObjectClass.PRIVATE_KEY,
+                    Attribute.SIGN: True,
+                    Attribute.DECRYPT: decrypts,
+                }
+                | protected
+                | common
+                | private
+            )
+        for certificate in certificates:
+            import_certificate(corpora_token, certificate)
+        return open_key(corpora_token, label)
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def files_of(corpora: Callable[[str], Any]) -> Callable[..., Sequence[Any]]:
+    """The files of a corpus by pattern, of which there must be some."""
+
+    def find(folder: str, pattern: str = "*") -> Sequence[Any]:
+        found = sorted(path for path in corpora(folder).rglob(pattern) if path.is_file())
+        assert found
+        return found
+
+    return find

@@ -1,0 +1,77 @@
+"""RFC 9216: sign and encrypt as the sample people, whose keys are on the token."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from tokensign.certificates import Certificate, load_certificates
+from tokensign.cms.decrypt import decrypt
+from tokensign.cms.encrypt import encrypt
+from tokensign.cms.signed import sign_attached
+from tokensign.errors import UnsupportedError
+from tokensign.pki.policy import TrustPolicy
+from tokensign.verification import Expectations, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tokensign.token import TokenKey
+
+CONTENT = b"Content-Type: text/plain\r\n\r\nHello\r\n"
+MOMENT = datetime(2026, 6, 1, tzinfo=UTC)
+AUTHORITIES = {"alice": "rsa", "bob": "rsa", "carlos": "25519", "dana": "25519"}
+
+
+@pytest.fixture(scope="module")
+def certificate(corpora: Callable[[str], Path]) -> Callable[[str], Certificate]:
+    return lambda name: load_certificates(corpora(f"rfc9216/{name}.crt").read_bytes())[0]
+
+
+@pytest.fixture(scope="module")
+def person(
+    corpora: Callable[[str], Path],
+    import_key: Callable[..., TokenKey],
+    certificate: Callable[[str], Certificate],
+) -> Callable[[str], TokenKey]:
+    def get(name: str) -> TokenKey:
+        key: Any = load_pem_private_key(corpora(f"rfc9216/{name}.key").read_bytes(), None)
+        return import_key(key, certificate(name))
+
+    return get
+
+
+@pytest.mark.parametrize("name", AUTHORITIES)
+def test_each_person_signs_under_their_authority(
+    name: str, person: Callable[[str], TokenKey], certificate: Callable[[str], Certificate]
+) -> None:
+    output = io.BytesIO()
+    sign_attached(io.BytesIO(CONTENT), [person(f"{name}.sign")], output)
+    policy = TrustPolicy(anchors=(certificate(f"ca.{AUTHORITIES[name]}"),))
+    expectations = Expectations(trust=policy, email=f"{name}@smime.example", moment=MOMENT)
+    report = verify(io.BytesIO(output.getvalue()), expectations)
+    assert [verdict.status.value for verdict in report.signers[0].verdicts.values()] == ["passed"] * 3
+
+
+@pytest.mark.parametrize("name", ["alice", "bob"])
+def test_people_with_rsa_keys_decrypt(
+    name: str, person: Callable[[str], TokenKey], certificate: Callable[[str], Certificate]
+) -> None:
+    encrypted, output = io.BytesIO(), io.BytesIO()
+    encrypt(io.BytesIO(CONTENT), [certificate(f"{name}.encrypt")], encrypted)
+    decrypt(io.BytesIO(encrypted.getvalue()), [person(f"{name}.encrypt")], output)
+    assert output.getvalue() == CONTENT
+
+
+@pytest.mark.parametrize("name", ["carlos", "dana"])
+def test_people_with_x25519_keys_are_not_encrypted_to_yet(
+    name: str, certificate: Callable[[str], Certificate]
+) -> None:
+    """Key agreement is a later issue."""
+    with pytest.raises(UnsupportedError, match="has no RSA key"):
+        encrypt(io.BytesIO(CONTENT), [certificate(f"{name}.encrypt")], io.BytesIO())

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tokensign.errors import ConfigurationError
+from tokensign.settings import Settings, default_config_path, load_settings
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def test_everything_is_read_and_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    text = 'module = "m.so"\ntoken = "acme"\npin-source = "file:pin"\ntrust = ["anchors", "/etc/ca.pem"]\n'
+    assert load_settings(write(tmp_path, text)) == Settings(
+        module=tmp_path / "m.so",
+        token="acme",
+        pin_source=f"file:{tmp_path / 'pin'}",
+        trust=(tmp_path / "anchors", Path("/etc/ca.pem")),
+    )
+
+
+@pytest.mark.parametrize("source", ["prompt", "env:PIN", "fd:3"])
+def test_pin_sources_that_are_no_files_stay_as_they_are(tmp_path: Path, source: str) -> None:
+    assert load_settings(write(tmp_path, f'pin-source = "{source}"')).pin_source == source
+
+
+def test_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = load_settings(write(tmp_path, 'trust = ["~/ca.pem"]\npin-source = "file:~/pin"'))
+    assert settings.trust == (tmp_path / "ca.pem",)
+    assert settings.pin_source == f"file:{tmp_path / 'pin'}"
+
+
+def test_empty_file_sets_nothing(tmp_path: Path) -> None:
+    assert load_settings(write(tmp_path, "")) == Settings()
+
+
+def test_default_file_need_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert default_config_path() == tmp_path / "tokensign" / "config.toml"
+    assert load_settings() == Settings()
+
+
+def test_default_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "tokensign").mkdir()
+    write(tmp_path / "tokensign", 'token = "acme"')
+    assert load_settings().token == "acme"
+
+
+def test_named_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        load_settings(tmp_path / "config.toml")
+
+
+def test_folder_is_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
+        load_settings(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"token =", b"token = '\xff'", b"[token"])
+def test_broken_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.toml").write_bytes(content)
+    with pytest.raises(ConfigurationError, match="is broken"):
+        load_settings(tmp_path / "config.toml")
+
+
+def test_unknown_setting_is_refused_and_the_known_ones_are_listed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="'tokne' is not a setting") as caught:
+        load_settings(write(tmp_path, 'tokne = "acme"'))
+    assert caught.value.hint == "settings are: module, token, pin-source, trust"
+
+
+@pytest.mark.parametrize("text", ["token = 1", 'trust = "ca.pem"', "trust = [1]", "module = true"])
+def test_setting_of_another_type_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigurationError, match="has the wrong type"):
+        load_settings(write(tmp_path, text))
