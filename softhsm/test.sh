@@ -13,12 +13,15 @@
 spy=/usr/lib/x86_64-linux-gnu/pkcs11-spy.so
 spy+=:/usr/lib/x86_64-linux-gnu/pkcs11/pkcs11-spy.so:/usr/lib/aarch64-linux-gnu/pkcs11-spy.so
 spy+=:/usr/lib64/pkcs11-spy.so:/usr/lib64/pkcs11/pkcs11-spy.so:/opt/homebrew/lib/pkcs11-spy.so:/usr/local/lib/pkcs11-spy.so
+engine=/usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so:/usr/lib/aarch64-linux-gnu/engines-3/pkcs11.so
+engine+=:/usr/lib64/engines-3/pkcs11.so:/opt/homebrew/lib/engines-3/pkcs11.dylib
 java=${BOUNCY_CASTLE_JARS:-/usr/share/java} # set it where the jars are not a package of the system
 
 need softhsm2-util softhsm2 softhsm softhsm
 need pkcs11-tool opensc opensc opensc
 need "$spy" opensc-pkcs11 opensc opensc
 need openssl openssl openssl openssl@3
+need "$engine" libengine-pkcs11-openssl openssl-pkcs11 libp11
 need gpgsm gpgsm gnupg2-smime gnupg
 need cmsutil libnss3-tools nss-tools nss
 need javac default-jdk-headless java-latest-openjdk-devel openjdk
