@@ -215,6 +215,18 @@ def test_deletion_is_confirmed_on_the_terminal(
     assert ("alice" in labels) is there
 
 
+def test_end_of_input_at_a_question_deletes_nothing(terminal: Terminal, user_pin: str) -> None:
+    console = Console(terminal, "key", "delete", "alice")
+    console.expect(b"PIN for the token acme: ")
+    console.type(user_pin)
+    console.expect(b"for ever?")
+    os.write(console.master, b"\x04")
+    shown = console.finish()
+    assert "interrupted" in shown
+    assert shown.endswith("[130]")
+    terminal.run("key", "show", "alice")
+
+
 def test_without_a_terminal_the_message_says_how_to_give_the_pin(terminal: Terminal) -> None:
     finished = terminal.run("key", "list", code=3, environment={"TOKENSIGN_PIN_SOURCE": None})
     assert "a PIN is needed for the token acme, and there is no terminal to ask on" in finished.error

@@ -41,16 +41,19 @@ def decrypt(cli: Cli, source: str, key: str | None, output: str, legacy: bool, f
     from tokensign.cms.decrypt import decrypt_to_file
     from tokensign.smime.unwrap import open_message
 
-    with open_input(source) as stream, open_token(cli, key) as token:
-        message = open_message(stream).cms
-        with cli.output.progress(message, f"decrypting {source}") as watched:
-            result = decrypt_to_file(watched, _decrypters(token, key), output, force=force, legacy=legacy)
+    with (
+        open_input(source) as stream,
+        open_token(cli, key) as token,
+        open_message(stream) as opened,
+        cli.output.progress(opened.cms, f"decrypting {source}") as message,
+    ):
+        result = decrypt_to_file(message, _decrypters(token, key), output, force=force, legacy=legacy)
     state = (
         "unchanged since it was encrypted"
         if result.authenticated
         else "not authenticated, anybody may have changed it"
     )
-    cli.output.status(f"{named(output)}: decrypted with {result.cipher.name}; {state}")
+    cli.output.status(f"{named(output)}: decrypted ({result.cipher.name}, {state})")
     cli.output.document(
         {
             "output": output,

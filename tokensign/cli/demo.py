@@ -212,7 +212,8 @@ class _Story:
         from tokensign.smime.unwrap import open_message
 
         content = io.BytesIO()
-        decrypt(open_message(io.BytesIO(encrypted)).cms, [self._key(token, "bob")], content)
+        with open_message(io.BytesIO(encrypted)) as opened:
+            decrypt(opened.cms, [self._key(token, "bob")], content)
         return content.getvalue()
 
     def _verify(self, decrypted: bytes, root: Certificate) -> None:
@@ -232,9 +233,9 @@ class _Story:
         from tokensign.smime.unwrap import open_message
         from tokensign.verification import Expectations, verify
 
-        opened = open_message(io.BytesIO(signed))
         expectations = Expectations(trust=TrustPolicy(anchors=(root,)), email=_ALICE)
-        return verify(opened.cms, expectations, opened.content, content)
+        with open_message(io.BytesIO(signed)) as opened:
+            return verify(opened.cms, expectations, opened.content, content)
 
     def _tamper(self, token: Token, signed: bytes, encrypted: bytes, root: Certificate) -> None:
         self._headline("Somebody tampers with it")

@@ -63,19 +63,19 @@ def _certificates(stream: BinaryIO) -> dict[str, Any] | None:
 def _message(stream: BinaryIO) -> dict[str, Any]:
     from tokensign.smime.unwrap import open_message
 
-    opened = open_message(stream)
-    start = opened.cms.tell()
-    kind, _ = open_content_info(opened.cms)
-    opened.cms.seek(start)
-    document: dict[str, Any] = {"kind": CONTENT_TYPE_NAMES.get(kind, kind), "form": opened.form}
-    try:
-        if kind == SIGNED_DATA:
-            document |= _signed(opened.cms)
-        elif kind in (ENVELOPED_DATA, AUTH_ENVELOPED_DATA):
-            document |= _enveloped(opened.cms)
-    except UnsupportedError as error:
-        document["problem"] = error.message
-    return document
+    with open_message(stream) as opened:
+        start = opened.cms.tell()
+        kind, _ = open_content_info(opened.cms)
+        opened.cms.seek(start)
+        document: dict[str, Any] = {"kind": CONTENT_TYPE_NAMES.get(kind, kind), "form": opened.form}
+        try:
+            if kind == SIGNED_DATA:
+                document |= _signed(opened.cms)
+            elif kind in (ENVELOPED_DATA, AUTH_ENVELOPED_DATA):
+                document |= _enveloped(opened.cms)
+        except UnsupportedError as error:
+            document["problem"] = error.message
+        return document
 
 
 def _signed(stream: BinaryIO) -> dict[str, Any]:

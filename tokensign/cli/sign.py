@@ -106,7 +106,7 @@ def sign(
         if existing:
             if form == "smime":
                 raise UsageError("--add-to makes der or pem, not smime")
-            message = _read_existing(stack.enter_context(open_input(existing)))
+            message = _read_existing(stack, existing)
             attached = message.content is not None
             _add(message, signers, watched, destination, options, form=form)
         elif form == "smime":
@@ -169,11 +169,11 @@ def _sign_smime(
             write_multipart_signed(entity, signature, digests, destination)
 
 
-def _read_existing(stream: BinaryIO) -> SignedData:
+def _read_existing(stack: contextlib.ExitStack, name: str) -> SignedData:
     from tokensign.cms.signed_data import read_signed_data
     from tokensign.smime.unwrap import open_message
 
-    opened = open_message(stream)
+    opened = stack.enter_context(open_message(stack.enter_context(open_input(name))))
     if opened.content is not None:
         raise UsageError(
             "signatures are not added to a multipart/signed mail", hint="sign it with all keys at once"

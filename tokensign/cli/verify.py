@@ -104,7 +104,7 @@ def verify(
         legacy=legacy,
     )
     with contextlib.ExitStack() as stack:
-        opened = open_message(stack.enter_context(open_input(signature)))
+        opened = stack.enter_context(open_message(stack.enter_context(open_input(signature))))
         signed = _content(cli, stack, signature, opened, content)
         try:
             found = _run(opened, expectations, signed, output, force=force)
