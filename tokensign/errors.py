@@ -1,4 +1,6 @@
-"""Every error that tokensign raises, in one tree::
+"""Every error that tokensign raises, in one tree.
+
+::
 
     TokensignError
     ├── UsageError                    2   a call or a configuration that cannot be meant
