@@ -201,7 +201,7 @@ def test_on_a_terminal_the_prompt_does_not_echo(typed: bytes, expected: str) -> 
         from tokensign.errors import PinUnavailableError
         from tokensign.token import PromptSource
         try:
-            print(PromptSource().get("the token acme").reveal().decode())
+            print(PromptSource().get("the token acme\\x1b[2J").reveal().decode())
         except PinUnavailableError as error:
             print(error)
     """
@@ -215,7 +215,7 @@ def test_on_a_terminal_the_prompt_does_not_echo(typed: bytes, expected: str) -> 
     os.set_blocking(master, False)
     with contextlib.suppress(BlockingIOError):
         shown += os.read(master, 1000)
-    assert shown.startswith(b"PIN for the token acme: ")
+    assert shown.startswith("PIN for the token acme\N{REPLACEMENT CHARACTER}[2J: ".encode())
     assert b"horse" not in shown
     os.close(master)
     os.close(slave)

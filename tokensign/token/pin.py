@@ -109,7 +109,7 @@ class PromptSource:
                 f"a PIN is needed for {purpose}, and there is no terminal to ask on", hint=_HOW_TO_GIVE
             ) from None
         try:
-            return Pin(getpass.getpass(f"PIN for {purpose}: "))
+            return Pin(getpass.getpass(f"PIN for {_visible(purpose)}: "))
         except EOFError:
             raise PinUnavailableError(f"no PIN was typed for {purpose}", hint=_HOW_TO_GIVE) from None
 
@@ -267,6 +267,11 @@ def pin_source_of(uri: KeyUri) -> PinSource | None:
             "only pin-source=file:/absolute/path is taken from a PKCS#11 URI", hint="or use --pin-source"
         )
     return FileSource(Path(path))
+
+
+def _visible(text: str) -> str:
+    """Text that cannot steer a terminal: the label in it is the token's, which may be a stranger's."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _read(descriptor: int, name: str) -> Pin:
