@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from asn1crypto import core
 
 from tokensign import der
-from tokensign.algorithms import ContentCipher, content_cipher
-from tokensign.cms.ber import OCTET_STRING, SEQUENCE, SET, BerReader, Element, context
+from tokensign.cms.ber import OCTET_STRING, SEQUENCE, SET, BerReader, context
 from tokensign.cms.content_info import (
     AUTH_ENVELOPED_DATA,
     CONTENT_TYPE_NAMES,
@@ -18,32 +17,15 @@ from tokensign.cms.content_info import (
     open_content_info,
     parsing,
     read_integer,
-    read_object_identifier,
 )
-from tokensign.cms.recipients import MAX_RECIPIENTS, RecipientInfo, load_recipient_info
-from tokensign.cms.signed_data import algorithm_of
+from tokensign.cms.encrypted_content import read_encrypted_content_info
+from tokensign.cms.recipients import MAX_RECIPIENTS, RecipientInfo, load_recipient_infos
 from tokensign.errors import MalformedError, UnsupportedError
 
-__all__ = ["GCM_TAG_SIZES", "ContentEncryption", "Envelope", "encode_content_encryption", "read_envelope"]
+if TYPE_CHECKING:
+    from tokensign.cms.content_cipher import ContentEncryption
 
-GCM_TAG_SIZES = range(12, 17)  # octets (RFC 5084 section 3.2)
-_GCM_DEFAULT_TAG_SIZE = 12
-_IMPLICIT_PRIMITIVE_0 = 0x80
-
-
-@dataclass(frozen=True, slots=True)
-class ContentEncryption:
-    """A contentEncryptionAlgorithm with its parameters.
-
-    Attributes:
-        cipher: The algorithm.
-        iv: Initialisation vector (cbc) or nonce (gcm).
-        tag_size: Octets of the authentication tag; 0 for cbc.
-    """
-
-    cipher: ContentCipher
-    iv: bytes
-    tag_size: int = 0
+__all__ = ["Envelope", "read_envelope", "read_recipient_infos", "skip_optional"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +51,6 @@ class Envelope:
     mac: bytes = b""
 
 
-def encode_content_encryption(encryption: ContentEncryption) -> bytes:
-    """ContentEncryptionAlgorithmIdentifier, DER."""
-    if encryption.cipher.mode == "cbc":
-        parameters = der.octet_string(encryption.iv)
-    else:
-        parameters = der.sequence(der.octet_string(encryption.iv), der.integer(encryption.tag_size))
-    return der.sequence(der.object_identifier(encryption.cipher.oid), parameters)
-
-
 def read_envelope(stream: BinaryIO) -> Envelope:
     """Read an encrypted message for its structure; the encrypted content is passed over.
 
@@ -98,18 +71,13 @@ def read_envelope(stream: BinaryIO) -> Envelope:
     authenticated = content_type == AUTH_ENVELOPED_DATA
     reader.enter(reader.expect(SEQUENCE, "EnvelopedData"))
     read_integer(reader, "version")
-    _skip_optional(reader, 0)  # originatorInfo
-    recipients = _read_recipients(reader)
-
-    reader.enter(reader.expect(SEQUENCE, "encryptedContentInfo"))
-    inner_type = read_object_identifier(reader, "contentType")
-    encryption = _read_content_encryption(
-        reader.read(reader.expect(SEQUENCE, "contentEncryptionAlgorithm")), authenticated=authenticated
-    )
-    element = _expect_encrypted_content(reader)
-    encrypted_content = Content(reader.stream, element)
-    reader.skip(element)
-    reader.leave()
+    skip_optional(reader, 0)  # originatorInfo
+    recipients = read_recipient_infos(reader)
+    encrypted = read_encrypted_content_info(reader)
+    encryption = encrypted.encryption
+    if encryption.cipher.authenticated != authenticated:
+        kind = "AuthEnvelopedData" if authenticated else "EnvelopedData"
+        raise UnsupportedError(f"{encryption.cipher.name} does not belong into {kind}")
 
     attributes: bytes | None = None
     mac = b""
@@ -120,33 +88,30 @@ def read_envelope(stream: BinaryIO) -> Envelope:
             mac = core.OctetString.load(reader.read(mac_element), strict=True).native
         if len(mac) != encryption.tag_size:
             raise MalformedError(f"the tag has {len(mac)} bytes and should have {encryption.tag_size}")
-        _skip_optional(reader, 2)  # unauthAttrs
+        skip_optional(reader, 2)  # unauthAttrs
     else:
-        _skip_optional(reader, 1)  # unprotectedAttrs
+        skip_optional(reader, 1)  # unprotectedAttrs
     for _ in range(3):  # EnvelopedData, the explicit tag, ContentInfo
         reader.leave()
-    return Envelope(authenticated, recipients, inner_type, encryption, encrypted_content, attributes, mac)
+    return Envelope(
+        authenticated, recipients, encrypted.content_type, encryption, encrypted.content, attributes, mac
+    )
 
 
-def _read_recipients(reader: BerReader) -> tuple[RecipientInfo, ...]:
+def read_recipient_infos(reader: BerReader) -> tuple[RecipientInfo, ...]:
+    """The RecipientInfos at the cursor.
+
+    Raises:
+        MalformedError: They are broken, or more than MAX_RECIPIENTS.
+    """
     reader.enter(reader.expect(SET, "recipientInfos"))
     found: list[RecipientInfo] = []
     while (element := reader.peek()) is not None:
-        if len(found) == MAX_RECIPIENTS:
+        if len(found) >= MAX_RECIPIENTS:
             raise MalformedError(f"the message has more than {MAX_RECIPIENTS} recipients")
-        found.append(load_recipient_info(reader.read(element)))
+        found += load_recipient_infos(reader.read(element))
     reader.leave()
     return tuple(found)
-
-
-def _expect_encrypted_content(reader: BerReader) -> Element:
-    """EncryptedContent, [0] IMPLICIT OCTET STRING, in one piece or in segments."""
-    element = reader.peek()
-    if element is None:
-        raise UnsupportedError("the encrypted content is not in the message")
-    if element.tag not in (_IMPLICIT_PRIMITIVE_0, context(0)):
-        raise MalformedError("there is another element in the place of encryptedContent")
-    return element
 
 
 def _read_auth_attributes(reader: BerReader) -> bytes | None:
@@ -158,44 +123,8 @@ def _read_auth_attributes(reader: BerReader) -> bytes | None:
     return der.set_of(*der.elements(encoded))
 
 
-def _skip_optional(reader: BerReader, number: int) -> None:
+def skip_optional(reader: BerReader, number: int) -> None:
+    """Pass over the element with the context-specific tag `number`, if it is there."""
     element = reader.peek()
     if element is not None and element.tag == context(number):
         reader.skip(element)
-
-
-def _read_content_encryption(encoded: bytes, *, authenticated: bool) -> ContentEncryption:
-    cipher = content_cipher(algorithm_of(encoded))
-    parameters = b"".join(der.elements(encoded)[1:])
-    if cipher.authenticated != authenticated:
-        kind = "AuthEnvelopedData" if authenticated else "EnvelopedData"
-        raise UnsupportedError(f"{cipher.name} does not belong into {kind}")
-    with parsing("content encryption parameters"):
-        if cipher.mode == "cbc":
-            iv, tag_size = core.OctetString.load(parameters, strict=True).native, 0
-        else:
-            iv, tag_size = _read_gcm_parameters(parameters)
-    return _checked(ContentEncryption(cipher, iv, tag_size))
-
-
-def _checked(encryption: ContentEncryption) -> ContentEncryption:
-    if encryption.cipher.mode == "cbc" and len(encryption.iv) != encryption.cipher.iv_size:
-        raise MalformedError(f"the initialisation vector has {len(encryption.iv)} bytes")
-    if encryption.cipher.mode == "gcm":
-        if not 8 <= len(encryption.iv) <= 128:  # noqa: PLR2004 - the range that cryptography's GCM takes
-            raise UnsupportedError(f"a GCM nonce of {len(encryption.iv)} bytes is not supported")
-        if encryption.tag_size not in GCM_TAG_SIZES:
-            raise MalformedError(f"a GCM tag of {encryption.tag_size} bytes is not allowed (RFC 5084)")
-    return encryption
-
-
-def _read_gcm_parameters(encoded: bytes) -> tuple[bytes, int]:
-    """Nonce and tag size of GCMParameters (RFC 5084 section 3.2)."""
-    match der.elements(encoded):
-        case [nonce]:
-            tag_size = _GCM_DEFAULT_TAG_SIZE
-        case [nonce, size]:
-            tag_size = core.Integer.load(size, strict=True).native
-        case _:
-            raise MalformedError("the GCM parameters are broken")
-    return core.OctetString.load(nonce, strict=True).native, tag_size

@@ -1,10 +1,9 @@
-"""RecipientInfos: who can decrypt a message, and how the content key reaches them (RFC 5652 section 6.2)."""
+"""KeyTransRecipientInfo: an RSA key encrypts the content-encryption key (RFC 5652 section 6.2.1)."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from asn1crypto import algos, cms
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -23,34 +22,22 @@ from tokensign.algorithms import (
     digest_by_oid,
     require_strength,
 )
-from tokensign.cms.ber import OCTET_STRING, SEQUENCE
+from tokensign.cms.ber import OCTET_STRING
 from tokensign.cms.content_info import parsing
-from tokensign.cms.signed_data import SignerIdentifier as RecipientIdentifier
+from tokensign.cms.recipients.identifier import RecipientIdentifier
 from tokensign.errors import MalformedError, UnsupportedError
-from tokensign.keys import OaepTransport, Pkcs1Transport
+from tokensign.keys import Decrypter, OaepTransport, Pkcs1Transport
 
 if TYPE_CHECKING:
     from tokensign.certificates import Certificate
-    from tokensign.keys import Decrypter, KeyTransport
+    from tokensign.keys import DecryptionKey, KeyTransport
 
-__all__ = [
-    "MAX_RECIPIENTS",
-    "KeyTransRecipientInfo",
-    "OtherRecipient",
-    "RecipientIdentifier",
-    "RecipientInfo",
-    "encode_key_trans",
-    "load_recipient_info",
-    "require_transport_strength",
-]
-
-MAX_RECIPIENTS: Final = 10_000  # a large mailing list; each is compared with each key
-_OTHER_KINDS: Final = {0xA1: "key agreement", 0xA2: "key encryption key", 0xA3: "password", 0xA4: "other"}
+__all__ = ["KeyTransRecipientInfo", "encode_key_trans", "load_key_trans"]
 
 
 @dataclass(frozen=True, slots=True)
 class KeyTransRecipientInfo:
-    """A recipient whose RSA key encrypts the content key (section 6.2.1).
+    """A recipient with an RSA key.
 
     Attributes:
         identifier: Names the recipient's certificate.
@@ -62,12 +49,32 @@ class KeyTransRecipientInfo:
     key_encryption_algorithm: bytes
     encrypted_key: bytes
 
-    def is_for(self, decrypter: Decrypter) -> bool:
-        """Whether it names a key: one of its certificates, or the key by its identifier."""
-        if any(self.identifier.names(certificate) for certificate in decrypter.certificates):
-            return True
-        identifier = self.identifier.subject_key_identifier
-        return identifier is not None and identifier == _method_1_identifier(decrypter)
+    def is_for(self, key: DecryptionKey) -> bool:
+        """Whether a key may open it; an RSA key without any certificate may be the one."""
+        if not isinstance(key, Decrypter) or not isinstance(key.public_key, rsa.RSAPublicKey):
+            return False
+        return not key.certificates or self.identifier.names_key(key)
+
+    def require_strength(self, *, legacy: bool) -> None:
+        """Refuse weak hashes; SHA-1 inside OAEP needs no collision resistance and is its default."""
+        for digest in _weak_digests(self.transport):
+            require_strength(f"OAEP with {digest.name.upper()}", digest.strength, legacy=legacy)
+
+    @property
+    def hides_failure(self) -> bool:
+        """Whether the padding must not decide the outcome: with PKCS #1 v1.5 an attacker can make it hold."""
+        return isinstance(self.transport, Pkcs1Transport)
+
+    def content_key(self, key: DecryptionKey) -> bytes:
+        """The content-encryption key, by one operation of the recipient's key.
+
+        Raises:
+            DecryptionError: The key or the padding refuses it.
+            TokenError: The token failed.
+        """
+        if not isinstance(key, Decrypter):
+            raise TypeError("is_for comes first")
+        return key.unwrap(self.encrypted_key, self.transport)
 
     @property
     def transport(self) -> KeyTransport:
@@ -83,31 +90,12 @@ class KeyTransRecipientInfo:
         return str(self.identifier)
 
 
-@dataclass(frozen=True, slots=True)
-class OtherRecipient:
-    """A recipient of a kind that is not opened here.
-
-    Attributes:
-        kind: What it is, for people.
-    """
-
-    kind: str
-
-    def __str__(self) -> str:
-        return f"a recipient by {self.kind}"
-
-
-RecipientInfo = KeyTransRecipientInfo | OtherRecipient
-
-
-def load_recipient_info(encoded: bytes) -> RecipientInfo:
-    """Read a RecipientInfo, in definite form.
+def load_key_trans(encoded: bytes) -> KeyTransRecipientInfo:
+    """Read a KeyTransRecipientInfo, in definite form.
 
     Raises:
-        MalformedError: It is a broken KeyTransRecipientInfo; other kinds are not looked into.
+        MalformedError: It is none.
     """
-    if encoded[0] != SEQUENCE:
-        return OtherRecipient(_OTHER_KINDS.get(encoded[0], f"unknown means ({encoded[0]:02x})"))
     match der.elements(encoded):
         case [_, identifier, algorithm, encrypted_key] if encrypted_key[0] == OCTET_STRING:
             return KeyTransRecipientInfo(
@@ -159,20 +147,6 @@ def encode_key_trans(certificate: Certificate, key: bytes, transport: KeyTranspo
         _encode_transport(transport),
         der.octet_string(encrypted_key),
     )
-
-
-def require_transport_strength(transport: KeyTransport, *, legacy: bool) -> None:
-    """Refuse a transport that is too weak to be read.
-
-    Args:
-        transport: How a key was encrypted.
-        legacy: Whether the caller reads old messages.
-
-    Raises:
-        LegacyAlgorithmError: It is read only with the legacy switch, and `legacy` is false.
-    """
-    for digest in _weak_digests(transport):
-        require_strength(f"OAEP with {digest.name.upper()}", digest.strength, legacy=legacy)
 
 
 def _weak_digests(transport: KeyTransport) -> list[Digest]:
@@ -234,17 +208,11 @@ def _read_oaep(parameters: Any) -> OaepTransport:  # noqa: ANN401 - asn1crypto h
         raise UnsupportedError("a mask generation function other than MGF1 is not supported")
     if source["algorithm"].dotted != P_SPECIFIED_OID:
         raise UnsupportedError("an OAEP label that is not in the message is not supported")
+    label: bytes | None = source["parameters"].native
+    if label is None:
+        raise MalformedError("an OAEP label is announced and not there")
     return OaepTransport(
         digest=digest_by_oid(parameters["hash_algorithm"]["algorithm"].dotted),
         mgf_digest=digest_by_oid(mask_generation["parameters"]["algorithm"].dotted),
-        label=source["parameters"].native or b"",
+        label=label,
     )
-
-
-def _method_1_identifier(decrypter: Decrypter) -> bytes | None:
-    """The key identifier of RFC 5280 section 4.2.1.2 method 1, for a key whose certificate is not at hand."""
-    if not isinstance(decrypter.public_key, rsa.RSAPublicKey):
-        return None
-    numbers = decrypter.public_key.public_numbers()
-    encoded = der.sequence(der.integer(numbers.n), der.integer(numbers.e))
-    return hashlib.sha1(encoded, usedforsecurity=False).digest()
