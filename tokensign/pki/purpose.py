@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Final
 
-from cryptography.hazmat.primitives.asymmetric import ec, rsa, x448, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, mlkem, rsa, x448, x25519
 
 from tokensign.errors import UntrustedError
 from tokensign.pki.names import display_name
@@ -88,13 +88,15 @@ def check_encryption_use(certificate: Certificate) -> None:
         certificate: The recipient's certificate.
 
     Raises:
-        UntrustedError: Its key cannot decrypt, its keyUsage lacks keyEncipherment (RSA) or keyAgreement
-            (elliptic curves), or its extendedKeyUsage lacks e-mail protection.
+        UntrustedError: Its key cannot decrypt, its keyUsage lacks keyEncipherment (RSA, ML-KEM) or
+            keyAgreement (elliptic curves), or its extendedKeyUsage lacks e-mail protection.
         UnsupportedError: The key's type is not known.
     """
     name = display_name(certificate)
     match certificate.public_key:
         case rsa.RSAPublicKey() if certificate.asn1.public_key.algorithm == "rsa":  # not id-RSASSA-PSS
+            needed = "key_encipherment"
+        case mlkem.MLKEM768PublicKey() | mlkem.MLKEM1024PublicKey():  # RFC 9935 section 5
             needed = "key_encipherment"
         case ec.EllipticCurvePublicKey() | x25519.X25519PublicKey() | x448.X448PublicKey():
             needed = "key_agreement"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x448, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, mlkem, rsa, x448, x25519
 from pyhanko_certvalidator.policy_decl import AlgorithmUsageConstraint, AlgorithmUsagePolicy
 
 from tokensign.algorithms import (
@@ -78,6 +78,11 @@ def require_key_strength(public_key: PublicKeyTypes, *, legacy: bool) -> None:
             | ed448.Ed448PublicKey()
             | x25519.X25519PublicKey()
             | x448.X448PublicKey()
+            | mldsa.MLDSA44PublicKey()
+            | mldsa.MLDSA65PublicKey()
+            | mldsa.MLDSA87PublicKey()
+            | mlkem.MLKEM768PublicKey()
+            | mlkem.MLKEM1024PublicKey()
         ):
             return
         case _:

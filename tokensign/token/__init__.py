@@ -8,14 +8,15 @@ Open a token, make or find a key, use it::
         key = open_key(token, "alice", KeyUsage.SIGN)
         signature = key.sign(message, default_scheme(key.public_key))
 
-`TokenKey` is a `Signer` and a `Decrypter` of `tokensign.keys`; nothing else of the package needs to know
-what a token is. This is the only package that imports `pkcs11`.
+`TokenKey` is a `Signer`, a `Decrypter`, a `KeyAgreement` and a `Decapsulator` of `tokensign.keys`, and
+`TokenSecretKey`, an AES key, is a `KeyEncryptionKey`; nothing else of the package needs to know what a token
+is. This is the only package that imports `pkcs11`.
 
 What is promised:
 
 - A private key never leaves its token. It is generated private, sensitive and not extractable, only for the
-  uses that were asked for; nothing reads a secret attribute or wraps a private key; `check_key` proves how
-  a key is protected.
+  uses that were asked for; nothing reads a secret attribute of one or wraps one; `check_key` proves how a key
+  is protected. Read is what decrypts a single message: an unwrapped key, a secret agreed on.
 - A PIN is asked for when it is needed, and tried once. The last try before a lock is refused unless allowed.
   It is in no message, repr or log.
 - Everything is safe for threads: each operation has a PKCS#11 session for itself. The login is shared by the
@@ -28,7 +29,8 @@ What is promised:
 The modules, from the bottom: `cryptoki` (direct calls), `failures` (what they mean), `gate`, `info`,
 `module`, `pin`, `tries` (the PIN discipline), `connection` (login, sessions, recovery), `session`
 (opening), `administration`; then `attributes`, `public_key`, `objects`, `protection`, `generation`,
-`importing`, `deletion`; then `mechanisms`, `oaep`, `private_key`.
+`importing`, `deletion`; then `mechanisms`, `oaep`, `shared_secret`,
+`private_key`, `secret_key`.
 """
 
 from tokensign.token.administration import change_pin, initialize_token, unblock_pin
@@ -48,6 +50,12 @@ from tokensign.token.objects import (
 from tokensign.token.pin import Pin, PinSource, PromptSource, parse_pin_source
 from tokensign.token.private_key import TokenKey, open_decrypters, open_key
 from tokensign.token.protection import Finding, ProtectionReport, Verdict, check_key
+from tokensign.token.secret_key import (
+    TokenSecretKey,
+    generate_secret_key,
+    open_secret_key,
+    open_secret_keys,
+)
 from tokensign.token.session import Token, open_token, select_token
 
 __all__ = [
@@ -64,6 +72,7 @@ __all__ = [
     "Token",
     "TokenInfo",
     "TokenKey",
+    "TokenSecretKey",
     "Verdict",
     "change_pin",
     "check_key",
@@ -73,6 +82,7 @@ __all__ = [
     "find_key",
     "find_module",
     "generate_key",
+    "generate_secret_key",
     "import_certificate",
     "initialize_token",
     "list_certificates",
@@ -80,6 +90,8 @@ __all__ = [
     "load_module",
     "open_decrypters",
     "open_key",
+    "open_secret_key",
+    "open_secret_keys",
     "open_token",
     "parse_pin_source",
     "select_token",

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Borrowed", "Connection", "Credential", "Session", "connect", "is_connected", "release"]
 
-_OUTPUT_SIZE: Final = 2048  # octets of the longest signature or decrypted block: RSA with 16384 bits
+_OUTPUT_SIZE: Final = 4627  # octets of the longest signature: ML-DSA-87 (FIPS 204 section 4)
 _QUIET_TIMEOUT: Final = 10.0  # seconds that recovery waits for running operations to end
 _REINITIALIZE_PAUSE: Final = (
     1.0  # seconds at the least between two while other tokens of the module are in use

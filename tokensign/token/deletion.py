@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any
 from pkcs11.constants import Attribute, ObjectClass
 
 from tokensign.errors import KeyNotFoundError
-from tokensign.token.attributes import objects, read
-from tokensign.token.objects import KeyInfo, StoredCertificate, find_certificate, find_key, read_certificates
-from tokensign.token.public_key import PUBLIC_ATTRIBUTES, decode, public_key_info
+from tokensign.token.attributes import objects
+from tokensign.token.objects import (
+    KeyInfo,
+    StoredCertificate,
+    find_certificate,
+    find_key,
+    read_certificates,
+    read_public_key,
+)
+from tokensign.token.public_key import decode, public_key_info
 
 if TYPE_CHECKING:
     from tokensign.token.connection import Session
@@ -42,7 +49,7 @@ def delete_key(token: Token, key: str | KeyUri | KeyInfo, *, certificates: bool 
         private[0].destroy()
         token.connection.forget_objects()  # a module may give the handle to another object
         for public in objects(session, _template(ObjectClass.PUBLIC_KEY, info.label, info.id)):
-            half = decode(read(public, PUBLIC_ATTRIBUTES))
+            half = decode(read_public_key(public))
             if half is None or wanted is None or public_key_info(half) == wanted:
                 public.destroy()
         if certificates and wanted is not None:

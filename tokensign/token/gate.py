@@ -28,6 +28,7 @@ class Gate:
     def __init__(self, *, serial: bool = False) -> None:
         self._condition = threading.Condition(threading.Lock())
         self._inside = 0
+        self._waiting = 0  # for everybody to have left
         self._owner: int | None = None
         self._serial = threading.RLock() if serial else None
 
@@ -44,7 +45,7 @@ class Gate:
         """End an operation."""
         with self._condition:
             self._inside -= 1
-            if not self._inside:
+            if self._waiting and not self._inside:
                 self._condition.notify_all()
         if self._serial:
             self._serial.release()
@@ -70,11 +71,15 @@ class Gate:
         """
         deadline = time.monotonic() + timeout
         with self._condition:
-            while self._inside or self._owner is not None:
-                if not self._condition.wait(deadline - time.monotonic()) and time.monotonic() >= deadline:
-                    raise TokenRemovedError(
-                        "the token went away, and its module is still busy", hint="try again in a moment"
-                    )
+            self._waiting += 1
+            try:
+                while self._inside or self._owner is not None:
+                    if not self._condition.wait(deadline - time.monotonic()) and time.monotonic() >= deadline:
+                        raise TokenRemovedError(
+                            "the token went away, and its module is still busy", hint="try again in a moment"
+                        )
+            finally:
+                self._waiting -= 1
             self._owner = threading.get_ident()
         try:
             yield

@@ -56,7 +56,7 @@ def signing_plan(scheme: SignatureScheme, key_octets: int) -> SigningPlan:
             return SigningPlan(mechanism(kind, parameters))
         case "ecdsa":
             return SigningPlan(mechanism(kind), maximum=key_octets, encode_pair=True)
-        case "eddsa":
+        case "eddsa" | "ml-dsa":
             return SigningPlan(mechanism(kind))
 
 
@@ -76,7 +76,15 @@ def oaep(transport: OaepTransport) -> CkMechanism:
 def ecdsa_sig_value(pair: bytes) -> bytes:
     """Ecdsa-Sig-Value (RFC 3279 section 2.2.3), DER, from r and s side by side."""
     half = len(pair) // 2
-    return der.sequence(der.integer(int.from_bytes(pair[:half])), der.integer(int.from_bytes(pair[half:])))
+    return der.sequence(_unsigned(pair[:half]), _unsigned(pair[half:]))
+
+
+def _unsigned(octets: bytes) -> bytes:
+    """INTEGER of a number without sign, in as many octets as the curve has."""
+    shortest = octets.lstrip(b"\0")
+    if not shortest or shortest[0] & 0x80:
+        shortest = b"\0" + shortest
+    return der.tlv(0x02, shortest)
 
 
 def _digest_info_head(digest: Digest) -> bytes:

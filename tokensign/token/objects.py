@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import string
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pkcs11.constants import Attribute, CertificateType, ObjectClass
+from pkcs11.mechanisms import KeyType
 
 from tokensign.certificates import Certificate
 from tokensign.errors import (
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+    from pkcs11 import Object
 
     from tokensign.algorithms import KeyUsage
     from tokensign.token.connection import Session
@@ -48,7 +51,9 @@ _USAGES: Final = {  # of a private key
     Attribute.DECRYPT: "decrypt",
     Attribute.UNWRAP: "unwrap",
     Attribute.DERIVE: "derive",
+    Attribute.DECAPSULATE: "decapsulate",
 }
+_LATTICE: Final = (KeyType.ML_KEM, KeyType.ML_DSA)  # their attributes are new; older modules fail on them
 _PROTECTION: Final = (
     Attribute.SENSITIVE,
     Attribute.EXTRACTABLE,
@@ -59,7 +64,8 @@ _PROTECTION: Final = (
     Attribute.MODIFIABLE,
     Attribute.ALWAYS_AUTHENTICATE,
 )
-_PRIVATE_KEY: Final = (Attribute.LABEL, Attribute.ID, *PUBLIC_ATTRIBUTES, *_USAGES, *_PROTECTION)
+_OLD_USAGES: Final = tuple(attribute for attribute in _USAGES if attribute is not Attribute.DECAPSULATE)
+_PRIVATE_KEY: Final = (Attribute.LABEL, Attribute.ID, *PUBLIC_ATTRIBUTES, *_OLD_USAGES, *_PROTECTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,8 @@ class KeyInfo:
     Attributes:
         label: CKA_LABEL.
         id: CKA_ID.
-        spec: Its type, such as "rsa:3072", "ec:p256" or "ed25519".
-        usages: What it may be used for: "sign", "decrypt", "derive", "unwrap", "sign-recover".
+        spec: Its type, such as "rsa:3072", "ec:p256", "ed25519" or "ml-kem-768".
+        usages: What it may be used for: "sign", "decrypt", "derive", "decapsulate", "unwrap", "sign-recover".
         uri: The URI that names it.
         public_key: The public half, or None where the token does not have it or its type is not known.
         has_certificate: Whether a certificate for it is on the token.
@@ -101,8 +107,11 @@ class KeyInfo:
     always_authenticate: bool | None
 
     def serves(self, usage: KeyUsage) -> bool:
-        """Whether it was made for all of a usage; decrypting means key agreement for other keys than RSA."""
-        decrypts = "decrypt" if self.spec.startswith("rsa") else "derive"
+        """Whether it was made for all of a usage.
+
+        Decrypting means key agreement or decapsulation for other keys than RSA.
+        """
+        decrypts = {"rsa": "decrypt", "ml": "decapsulate"}.get(re.split("[:-]", self.spec)[0], "derive")
         return (not usage.signs or "sign" in self.usages) and (not usage.decrypts or decrypts in self.usages)
 
 
@@ -222,13 +231,12 @@ def read_keys(session: Session, token: TokenInfo) -> list[KeyInfo]:
     """`list_keys` within a session."""
     certificates = read_certificates(session, token)
     infos = {stored.certificate.public_key_info for stored in certificates}
-    public = [
-        read(item, (Attribute.ID, *PUBLIC_ATTRIBUTES))
-        for item in objects(session, {Attribute.CLASS: ObjectClass.PUBLIC_KEY})
-    ]
+    public = [read_public_key(item) for item in objects(session, {Attribute.CLASS: ObjectClass.PUBLIC_KEY})]
     found = []
     for item in objects(session, {Attribute.CLASS: ObjectClass.PRIVATE_KEY}):
         attributes = read(item, _PRIVATE_KEY)
+        if attributes.get(Attribute.KEY_TYPE) in _LATTICE:
+            attributes |= read(item, (Attribute.PARAMETER_SET, Attribute.DECAPSULATE))
         public_key = _public_half(attributes, public, certificates)
         found.append(
             _key_info(
@@ -239,6 +247,14 @@ def read_keys(session: Session, token: TokenInfo) -> list[KeyInfo]:
             )
         )
     return sorted(found, key=lambda key: (key.label, key.id))
+
+
+def read_public_key(item: Object) -> dict[Attribute, Any]:
+    """What `tokensign.token.public_key.decode` wants of a public-key object, and its CKA_ID."""
+    attributes = read(item, (Attribute.ID, *PUBLIC_ATTRIBUTES))
+    if attributes.get(Attribute.KEY_TYPE) in _LATTICE:
+        attributes |= read(item, (Attribute.PARAMETER_SET, Attribute.VALUE))
+    return attributes
 
 
 def read_certificates(session: Session, token: TokenInfo) -> list[StoredCertificate]:

@@ -30,7 +30,6 @@ __all__ = [
 
 PIN_MAXIMUM_SIZE: Final = 255  # octets; tokens take far less, and a larger file is not a PIN file
 _TERMINAL: Final = "/dev/tty"
-_HOW_TO_GIVE: Final = "pass --pin-source env:NAME, file:PATH or fd:N, or run it on a terminal"
 _LATER: Final = ("keyring", "credential", "pinentry", "pad")
 
 
@@ -94,10 +93,18 @@ class PinSource(Protocol):
 
 
 class PromptSource:
-    """Asks on the terminal, without echo; the default source."""
+    """Asks on the terminal, without echo; the default source.
+
+    Args:
+        what: What is asked for: "PIN", or another secret that is given in the same ways, such as "password".
+    """
+
+    def __init__(self, what: str = "PIN") -> None:
+        self._what = what
+        self._hint = f"pass {_option(what)} env:NAME, file:PATH or fd:N, or run it on a terminal"
 
     def get(self, purpose: str) -> Pin:
-        """Ask "PIN for <purpose>".
+        """Ask "PIN for <purpose>", or for what it is.
 
         Raises:
             PinUnavailableError: There is no terminal, or nothing was typed.
@@ -106,12 +113,12 @@ class PromptSource:
             os.close(os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY))
         except OSError:
             raise PinUnavailableError(
-                f"a PIN is needed for {purpose}, and there is no terminal to ask on", hint=_HOW_TO_GIVE
+                f"a {self._what} is needed for {purpose}, and there is no terminal to ask on", hint=self._hint
             ) from None
         try:
-            return Pin(getpass.getpass(f"PIN for {_visible(purpose)}: "))
+            return Pin(getpass.getpass(f"{_capitalized(self._what)} for {_visible(purpose)}: "))
         except EOFError:
-            raise PinUnavailableError(f"no PIN was typed for {purpose}", hint=_HOW_TO_GIVE) from None
+            raise PinUnavailableError(f"no {self._what} was typed for {purpose}", hint=self._hint) from None
 
     def __repr__(self) -> str:
         return "PromptSource()"
@@ -122,10 +129,12 @@ class EnvironmentSource:
 
     Args:
         name: The variable's name.
+        what: As for `PromptSource`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, what: str = "PIN") -> None:
         self._name = name
+        self._what = what
 
     def get(self, purpose: str) -> Pin:
         """The variable's value.
@@ -136,8 +145,8 @@ class EnvironmentSource:
         value = os.environ.get(self._name)
         if not value:
             raise PinUnavailableError(
-                f"the PIN for {purpose} shall come from the variable {self._name}, which is not set",
-                hint=f"set {self._name}, or name another source with --pin-source",
+                f"the {self._what} for {purpose} shall come from the variable {self._name}, which is not set",
+                hint=f"set {self._name}, or name another source with {_option(self._what)}",
             )
         return Pin(value)
 
@@ -150,10 +159,12 @@ class FileSource:
 
     Args:
         path: A regular file, owned by the user or by root, with no permission for group and others.
+        what: As for `PromptSource`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, what: str = "PIN") -> None:
         self._path = path
+        self._what = what
 
     def get(self, purpose: str) -> Pin:
         """The file's content.
@@ -165,24 +176,25 @@ class FileSource:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as failure:
             raise PinUnavailableError(
-                f"the PIN for {purpose} cannot be read from {self._path}: {failure.strerror}"
+                f"the {self._what} for {purpose} cannot be read from {self._path}: {failure.strerror}"
             ) from None
         try:
             self._check(os.fstat(descriptor))  # of what was opened, so that nobody can exchange it
-            return _read(descriptor, str(self._path))
+            return _read(descriptor, str(self._path), self._what)
         finally:
             os.close(descriptor)
 
     def _check(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
-            raise PinUnavailableError(f"the PIN file {self._path} is not a regular file")
+            raise PinUnavailableError(f"the {self._what} file {self._path} is not a regular file")
         if status.st_uid not in (os.geteuid(), 0):
             raise PinUnavailableError(
-                f"the PIN file {self._path} belongs to another user", hint=f"chown it to uid {os.geteuid()}"
+                f"the {self._what} file {self._path} belongs to another user",
+                hint=f"chown it to uid {os.geteuid()}",
             )
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise PinUnavailableError(
-                f"the PIN file {self._path} can be used by others than its owner",
+                f"the {self._what} file {self._path} can be used by others than its owner",
                 hint=f"chmod 600 {self._path}",
             )
 
@@ -195,10 +207,12 @@ class DescriptorSource:
 
     Args:
         number: The descriptor. It is read to its end and left open.
+        what: As for `PromptSource`.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, what: str = "PIN") -> None:
         self._number = number
+        self._what = what
         self._pin: Pin | None = None
 
     def get(self, purpose: str) -> Pin:
@@ -209,10 +223,10 @@ class DescriptorSource:
         """
         if self._pin is None:
             try:
-                self._pin = _read(self._number, f"file descriptor {self._number}")
+                self._pin = _read(self._number, f"file descriptor {self._number}", self._what)
             except OSError as failure:
                 raise PinUnavailableError(
-                    f"the PIN for {purpose} cannot be read from file descriptor {self._number}: "
+                    f"the {self._what} for {purpose} cannot be read from file descriptor {self._number}: "
                     f"{failure.strerror}"
                 ) from None
         return Pin(self._pin.reveal())
@@ -221,8 +235,12 @@ class DescriptorSource:
         return f"DescriptorSource({self._number})"
 
 
-def parse_pin_source(specification: str) -> PinSource:
+def parse_pin_source(specification: str, what: str = "PIN") -> PinSource:
     """Make a source from "prompt", "env:NAME", "file:PATH" or "fd:N".
+
+    Args:
+        specification: One of them.
+        what: What comes from there: "PIN", or another secret that is given in the same ways.
 
     Raises:
         UsageError: It is none of them. The text is not repeated, since it may be a PIN by mistake.
@@ -230,20 +248,21 @@ def parse_pin_source(specification: str) -> PinSource:
     kind, colon, argument = specification.partition(":")
     match kind:
         case "prompt" if not colon:
-            return PromptSource()
+            return PromptSource(what)
         case "env" if argument:
-            return EnvironmentSource(argument)
+            return EnvironmentSource(argument, what)
         case "file" if argument:
-            return FileSource(Path(argument))
+            return FileSource(Path(argument), what)
         case "fd" if argument.isascii() and argument.isdecimal():
-            return DescriptorSource(int(argument))
+            return DescriptorSource(int(argument), what)
         case _ if kind in _LATER:
             raise UsageError(
-                f"PINs from {kind} are not in this version", hint="use prompt, env:NAME, file:PATH or fd:N"
+                f"{_capitalized(what)}s from {kind} are not in this version",
+                hint="use prompt, env:NAME, file:PATH or fd:N",
             )
         case _:
             raise UsageError(
-                "the PIN source is not understood", hint="use prompt, env:NAME, file:PATH or fd:N"
+                f"the {what} source is not understood", hint="use prompt, env:NAME, file:PATH or fd:N"
             )
 
 
@@ -274,13 +293,24 @@ def _visible(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
-def _read(descriptor: int, name: str) -> Pin:
+def _option(what: str) -> str:
+    """The option of the command line that names where a secret comes from."""
+    return f"--{what.lower().replace(' ', '-')}-source"
+
+
+def _capitalized(what: str) -> str:
+    return what[0].upper() + what[1:]
+
+
+def _read(descriptor: int, name: str, what: str) -> Pin:
     content = bytearray()
     while piece := os.read(descriptor, PIN_MAXIMUM_SIZE + 3 - len(content)):
         content += piece
         if len(content) > PIN_MAXIMUM_SIZE + 2:
-            raise PinUnavailableError(f"{name} holds more than a PIN")
+            raise PinUnavailableError(f"{name} holds more than a {what}")
     value = bytes(content).removesuffix(b"\n").removesuffix(b"\r")
     if not 0 < len(value) <= PIN_MAXIMUM_SIZE:
-        raise PinUnavailableError(f"{name} holds no PIN" if not value else f"{name} holds more than a PIN")
+        raise PinUnavailableError(
+            f"{name} holds no {what}" if not value else f"{name} holds more than a {what}"
+        )
     return Pin(value)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pkcs11
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, x448, x25519
 from pkcs11.constants import Attribute, ObjectClass
+from pkcs11.exceptions import PKCS11Error
 
-from tokensign.algorithms import KeyUsage
+from tokensign.algorithms import KEMS, Kem, KeyUsage
 from tokensign.errors import (
     AmbiguousNameError,
     DecryptionError,
@@ -24,7 +25,7 @@ from tokensign.errors import (
     UsageError,
 )
 from tokensign.keys import OaepTransport
-from tokensign.token import oaep
+from tokensign.token import oaep, shared_secret
 from tokensign.token.attributes import objects
 from tokensign.token.cryptoki import OPERATION_ACTIVE, KeyFunctionNotPermittedError, error
 from tokensign.token.failures import STALE, is_gone
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-    from pkcs11.exceptions import PKCS11Error
+    from pkcs11 import Object
 
     from tokensign.algorithms import SignatureScheme
     from tokensign.certificates import Certificate
@@ -60,11 +61,12 @@ _NOT_THE_CIPHERTEXT: Final = (  # failures of C_Decrypt that say nothing about w
     pkcs11.KeyTypeInconsistent,
     KeyFunctionNotPermittedError,
 )
-_FAMILIES: Final = {
+_FAMILIES: Final[dict[str, Any]] = {
     "rsa-pkcs1": rsa.RSAPublicKey,
     "rsa-pss": rsa.RSAPublicKey,
     "ecdsa": ec.EllipticCurvePublicKey,
     "eddsa": ed25519.Ed25519PublicKey,
+    "ml-dsa": (mldsa.MLDSA44PublicKey, mldsa.MLDSA65PublicKey, mldsa.MLDSA87PublicKey),
 }
 _PROBE_SIZE: Final = 16  # octets of the message that shows whether a token takes OAEP parameters
 
@@ -94,7 +96,7 @@ def open_key(
 
 
 def open_decrypters(token: Token) -> list[TokenKey]:
-    """Every key on a token that decrypts, for a message whose recipient is not known beforehand.
+    """Every key on a token that decrypts, agrees or decapsulates, for a message whose recipient is not known.
 
     Raises:
         TokenError: The token fails or refuses the PIN.
@@ -107,7 +109,10 @@ def open_decrypters(token: Token) -> list[TokenKey]:
 
 
 class TokenKey:
-    """A private key on a token: a `Signer` and, for RSA, a `Decrypter`. `open_key` makes it.
+    """A private key on a token. `open_key` makes it.
+
+    It has the operations of all protocols of `tokensign.keys`: `Signer`, `Decrypter`, `KeyAgreement` and
+    `Decapsulator`. Those that its type does not have raise `MechanismError`.
 
     Safe for threads; N threads sign in parallel. Certificates and the public key are read once, at the
     first use: open the key again after one was imported.
@@ -135,7 +140,7 @@ class TokenKey:
         self._functions = token.module.functions
         self._object = (info.id, info.label, info.spec)
         self._octets = (getattr(info.public_key, "key_size", 0) + 7) // 8
-        self._plans: dict[tuple[str, str], SigningPlan] = {}
+        self._plans: dict[tuple[str, str, str], SigningPlan] = {}
         self._signing = f"sign with the key {info.label}"
         self._decrypting = f"decrypt with the key {info.label}"
 
@@ -196,9 +201,7 @@ class TokenKey:
         """
         if not scheme.prehashed:
             return self._sign(message, scheme)
-        state = scheme.digest.new()
-        state.update(message)
-        return self._sign(state.digest(), scheme)
+        return self._sign(scheme.digest.new(message).digest(), scheme)
 
     def sign_digest(self, digest: bytes, scheme: SignatureScheme) -> bytes:
         """Sign a hash value; see `tokensign.keys.Signer.sign_digest`.
@@ -221,7 +224,8 @@ class TokenKey:
         return self._sign(digest, scheme)
 
     def _sign(self, data: bytes, scheme: SignatureScheme) -> bytes:
-        plan = self._plans.get((scheme.family, scheme.digest.name)) or self._plan(scheme)
+        known = self._plans.get((scheme.family, scheme.digest.name, scheme.parameter_set))
+        plan = known or self._plan(scheme)
         if plan.maximum is not None:
             data = data[: plan.maximum]
         elif plan.prefix:
@@ -239,8 +243,12 @@ class TokenKey:
             raise MechanismError(
                 f"the key {self.info.label} ({self.info.spec}) does not sign with {scheme.family}"
             )
+        if scheme.parameter_set and scheme.parameter_set != self.info.spec:
+            raise MechanismError(
+                f"the key {self.info.label} ({self.info.spec}) does not sign with {scheme.parameter_set}"
+            )
         plan = signing_plan(scheme, self._octets)
-        self._plans[scheme.family, scheme.digest.name] = plan
+        self._plans[scheme.family, scheme.digest.name, scheme.parameter_set] = plan
         return plan
 
     # --- decrypting
@@ -307,6 +315,59 @@ class TokenKey:
         except (TokenError, DecryptionError, UnsupportedAlgorithm):
             return False
 
+    # --- agreeing on a secret
+
+    def agree(self, peer: PublicKeyTypes) -> bytes:
+        """The raw shared secret with another public key; see `tokensign.keys.KeyAgreement.agree`.
+
+        Args:
+            peer: The other public key, which cryptography has found to be on its curve.
+
+        Raises:
+            DecryptionError: It is of another curve or of small order, or the token refuses it; one text.
+            MechanismError: The key or the token cannot do it.
+            TokenError: The token failed or is gone.
+        """
+        own = self._public_key
+        if not isinstance(own, ec.EllipticCurvePublicKey | x25519.X25519PublicKey | x448.X448PublicKey):
+            raise MechanismError(f"the key {self.info.label} ({self.info.spec}) does not agree on secrets")
+        point = shared_secret.point_of(peer, own)
+        if point is None:
+            raise DecryptionError(oaep.CANNOT_DECRYPT)
+        with self.token.borrow(f"agree on a secret with the key {self.info.label}") as session:
+            try:
+                return shared_secret.derive(self._find(session), point, refusal=oaep.CANNOT_DECRYPT)
+            except PKCS11Error as failure:
+                raise _secret_failure(failure) from None
+
+    @property
+    def kem(self) -> Kem | None:
+        """The key encapsulation mechanism of the key, or None."""
+        return KEMS.get(self.info.spec)
+
+    def decapsulate(self, ciphertext: bytes) -> bytes:
+        """The shared secret in a KEM ciphertext; see `tokensign.keys.Decapsulator.decapsulate`.
+
+        Args:
+            ciphertext: As many octets as the mechanism has.
+
+        Raises:
+            DecryptionError: The ciphertext has another size, or the token refuses it; one text.
+            MechanismError: The key or the token cannot do it.
+            TokenError: The token failed or is gone.
+        """
+        if self.kem is None:
+            raise MechanismError(f"the key {self.info.label} ({self.info.spec}) does not decapsulate")
+        if len(ciphertext) != self.kem.ciphertext_size:
+            raise DecryptionError(oaep.CANNOT_DECRYPT)
+        with self.token.borrow(f"decapsulate with the key {self.info.label}") as session:
+            try:
+                return shared_secret.decapsulate(self._find(session), ciphertext)
+            except PKCS11Error as failure:
+                raise _secret_failure(failure) from None
+
+    # --- common to all
+
     def _begin(self, initialize: Callable[..., int], session: Session, mechanism: CkMechanism) -> None:
         """C_SignInit or C_DecryptInit, the PIN where the key wants it each time, and room for the result."""
         key = session.objects.get(self._object) or self._look_up(session)
@@ -324,6 +385,12 @@ class TokenKey:
 
     def _look_up(self, session: Session) -> int:
         """The key's handle in a session, remembered there."""
+        found = self._find(session)
+        session.objects[self._object] = int(found.handle)  # type: ignore[arg-type]  # found, so it has one
+        return session.objects[self._object]
+
+    def _find(self, session: Session) -> Object:
+        """The one private key on the token with this name."""
         template: dict[Attribute, Any] = {Attribute.CLASS: ObjectClass.PRIVATE_KEY}
         if self.info.id:
             template[Attribute.ID] = self.info.id
@@ -341,8 +408,14 @@ class TokenKey:
                 f"{len(found)} keys are {self.info.uri}",
                 hint="give them different ids with the token's own tool",
             )
-        session.objects[self._object] = int(found[0].handle)  # type: ignore[arg-type]  # found, so it has one
-        return session.objects[self._object]
+        return found[0]
+
+
+def _secret_failure(failure: PKCS11Error) -> Exception:
+    """What a failed derivation or decapsulation means; a token may also not grant that the secret is read."""
+    if isinstance(failure, shared_secret.NOT_THE_TEMPLATE):
+        return failure
+    return _decryption_failure(failure)
 
 
 def _decryption_failure(failure: PKCS11Error) -> Exception:

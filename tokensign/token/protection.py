@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -185,6 +186,8 @@ def _size(key: KeyInfo) -> Finding:
             reason = f"RSA keys of less than {RSA_MINIMUM_BITS} bits can be broken"
             return Finding("size", key.spec, Verdict.WEAK, reason)
         return Finding("size", key.spec, Verdict.OK, "it is long enough")
-    if key.spec in ("ed25519", "x25519") or (algorithm == "ec" and parameter in CURVES):
+    if key.spec in ("ed25519", "x25519", "x448") or (algorithm == "ec" and parameter in CURVES):
         return Finding("size", key.spec, Verdict.OK, "it is a strong curve")
+    if re.fullmatch("ml-(dsa|kem)-[0-9]+", key.spec):
+        return Finding("size", key.spec, Verdict.OK, "it withstands quantum computers, too")
     return Finding("size", key.spec, Verdict.UNKNOWN, "this type of key is not judged here")
