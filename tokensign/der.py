@@ -40,6 +40,7 @@ _SHORT_FORM_LIMIT = 0x80
 _MAX_OID_SIZE = 64  # octets; the longest in use has about 20
 
 
+@lru_cache(maxsize=1024)
 def header(tag: int, length: int) -> bytes:
     """The identifier octet `tag` and the definite-form octets of `length`, shortest as DER has it."""
     if length < _SHORT_FORM_LIMIT:

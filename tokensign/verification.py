@@ -3,12 +3,16 @@
 A signature holds when the content is what was signed (integrity), the signer's certificate leads to a
 trust anchor and was issued for this use (trust), and it belongs to the person who was expected
 (identity). Each is judged by itself, because a person who must decide needs to know which one failed.
+
+Countersignatures are judged likewise, and told beneath the signature that they sign. A bad one does not make
+the message bad, because anybody can add one to a message on its way; whoever needs one asks for it with
+`Expectations.countersigned`, and then one that holds must be over each signature.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -83,6 +87,9 @@ class SignerReport:
         trust: Whether the certificate leads to a trust anchor and may sign this.
         identity: Whether it belongs to the expected address.
         path: From the signer's certificate to the anchor; empty unless `trust` passed.
+        countersignatures: What was found about the signatures over this one; they decide about this one only
+            through `witness`.
+        witness: Whether a countersignature holds, where one was asked for, else None.
     """
 
     certificate: Certificate | None
@@ -93,11 +100,14 @@ class SignerReport:
     trust: Verdict
     identity: Verdict
     path: tuple[Certificate, ...] = ()
+    countersignatures: tuple[SignerReport, ...] = ()
+    witness: Verdict | None = None
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
-        """The three verdicts by name."""
-        return {"integrity": self.integrity, "trust": self.trust, "identity": self.identity}
+        """The three verdicts by name, and that on the witness where one was asked for."""
+        verdicts = {"integrity": self.integrity, "trust": self.trust, "identity": self.identity}
+        return verdicts | ({"witness": self.witness} if self.witness else {})
 
     @property
     def holds(self) -> bool:
@@ -128,6 +138,7 @@ class SignerReport:
             "path": [entry.subject for entry in self.path],
             "holds": self.holds,
             **{name: verdict.to_json() for name, verdict in self.verdicts.items()},
+            "countersignatures": [entry.to_json() for entry in self.countersignatures],
         }
 
 
@@ -179,6 +190,7 @@ class Expectations:
         certificates: Where to look for certificates that the message does not carry; not trusted by that.
         any_signer: One good signature among several is enough.
         legacy: Accept SHA-1, MD5 and short RSA keys in the signature.
+        countersigned: Each signature must have a countersignature that holds.
     """
 
     trust: TrustPolicy | None
@@ -187,6 +199,7 @@ class Expectations:
     certificates: Sequence[Certificate] = ()
     any_signer: bool = False
     legacy: bool = False
+    countersigned: bool = False
 
 
 def verify(
@@ -264,7 +277,7 @@ def _verify(
     report = VerificationReport(
         content_type=CONTENT_TYPE_NAMES.get(message.content_type, message.content_type),
         detached=message.content is None,
-        signers=tuple(_judge(result, message, expectations, moment) for result in results),
+        signers=tuple(_judge_signer(result, message, expectations, moment) for result in results),
         moment=moment,
         any_signer=expectations.any_signer,
     )
@@ -286,9 +299,21 @@ def _content_of(message: SignedData, content: BinaryIO | None) -> Iterator[bytes
     return chunks(content)
 
 
-def _judge(
+def _judge_signer(
     result: SignerResult, message: SignedData, expectations: Expectations, moment: datetime
 ) -> SignerReport:
+    report = _judge(result, message, expectations, moment, "the content is what was signed")
+    return replace(
+        report,
+        identity=_judge_identity(result.certificate, expectations.email),
+        witness=_judge_witness(report.countersignatures) if expectations.countersigned else None,
+    )
+
+
+def _judge(
+    result: SignerResult, message: SignedData, expectations: Expectations, moment: datetime, intact: str
+) -> SignerReport:
+    """All but the identity: of countersigners nobody in particular is expected."""
     path: tuple[Certificate, ...] = ()
     if expectations.trust is None:
         trust = Verdict(Status.NOT_CHECKED, "no trust anchor was given")
@@ -306,13 +331,25 @@ def _judge(
         identifier=str(result.signer.identifier),
         scheme=str(result.scheme) if result.scheme else None,
         signing_time=result.signing_time,
-        integrity=Verdict.of_error(result.error)
-        if result.error
-        else Verdict(Status.PASSED, "the content is what was signed"),
+        integrity=Verdict.of_error(result.error) if result.error else Verdict(Status.PASSED, intact),
         trust=trust,
-        identity=_judge_identity(result.certificate, expectations.email),
+        identity=Verdict(Status.NOT_CHECKED, "no address is expected of a countersigner"),
         path=path,
+        countersignatures=tuple(
+            _judge(entry, message, expectations, moment, "the signature above is what was signed")
+            for entry in result.countersignatures
+        ),
     )
+
+
+def _judge_witness(countersignatures: Sequence[SignerReport]) -> Verdict:
+    good = next((entry for entry in countersignatures if entry.holds), None)
+    if good is not None:
+        return Verdict(Status.PASSED, f"countersigned by {good.name}")
+    if countersignatures and (failure := countersignatures[0].failure):
+        reason = f"no countersignature holds; that of {countersignatures[0].name}: {failure.reason}"
+        return Verdict(Status.FAILED, reason, failure.hint)
+    return Verdict(Status.FAILED, "nobody countersigned it")
 
 
 def _judge_identity(certificate: Certificate | None, email: str | None) -> Verdict:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, cast
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, cast
 
-from asn1crypto import cms, tsp
+from asn1crypto import cms
 
 from tokensign import der
-from tokensign.algorithms import CONTENT_CIPHERS, Digest, SignatureScheme, digest_by_oid
+from tokensign.algorithms import CONTENT_CIPHERS, DIGESTS, Digest, SignatureScheme, digest_by_oid
 from tokensign.cms.content_info import parsing
 from tokensign.errors import MalformedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
+    from collections.abc import Mapping, Sequence
 
     from tokensign.certificates import Certificate
 
@@ -24,20 +23,27 @@ __all__ = [
     "ATTRIBUTE_NAMES",
     "CMS_ALGORITHM_PROTECTION",
     "CONTENT_TYPE",
+    "COUNTERSIGNATURE",
     "MESSAGE_DIGEST",
     "ONLY_SIGNED",
+    "ONLY_UNSIGNED",
     "SIGNING_CERTIFICATE",
     "SIGNING_CERTIFICATE_V2",
     "SIGNING_TIME",
     "SMIME_CAPABILITIES",
     "SignedAttributes",
+    "SignedAttributesTemplate",
+    "attribute",
     "build_signed_attributes",
+    "parse_attributes",
     "parse_signed_attributes",
+    "parse_unsigned_attributes",
 ]
 
 CONTENT_TYPE: Final = "1.2.840.113549.1.9.3"
 MESSAGE_DIGEST: Final = "1.2.840.113549.1.9.4"
 SIGNING_TIME: Final = "1.2.840.113549.1.9.5"
+COUNTERSIGNATURE: Final = "1.2.840.113549.1.9.6"  # unsigned
 SMIME_CAPABILITIES: Final = "1.2.840.113549.1.9.15"  # RFC 8551 section 2.5.2
 CMS_ALGORITHM_PROTECTION: Final = "1.2.840.113549.1.9.52"  # RFC 6211
 SIGNING_CERTIFICATE: Final = "1.2.840.113549.1.9.16.2.12"  # RFC 2634
@@ -47,12 +53,14 @@ ATTRIBUTE_NAMES: Final = {
     CONTENT_TYPE: "contentType",
     MESSAGE_DIGEST: "messageDigest",
     SIGNING_TIME: "signingTime",
+    COUNTERSIGNATURE: "countersignature",
     SMIME_CAPABILITIES: "SMIMECapabilities",
     CMS_ALGORITHM_PROTECTION: "CMSAlgorithmProtection",
     SIGNING_CERTIFICATE: "SigningCertificate",
     SIGNING_CERTIFICATE_V2: "SigningCertificateV2",
 }
 
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 ONLY_SIGNED: Final = frozenset(  # RFC 5652 sections 11.1 to 11.3, RFC 8551 2.5.2, RFC 6211, RFC 5035
     {
         CONTENT_TYPE,
@@ -64,15 +72,27 @@ ONLY_SIGNED: Final = frozenset(  # RFC 5652 sections 11.1 to 11.3, RFC 8551 2.5.
         SIGNING_CERTIFICATE_V2,
     }
 )
+ONLY_UNSIGNED: Final = frozenset({COUNTERSIGNATURE})  # RFC 5652 section 11.4
+_SEQUENCE: Final = 0x30
+_SET: Final = 0x31
+_OCTET_STRING: Final = 0x04
+_TIMES: Final = (0x17, 0x18)  # UTCTime, GeneralizedTime
+_SIGNATURE_ALGORITHM: Final = 0xA1  # [1] IMPLICIT in CMSAlgorithmProtection
 
 _ANNOUNCED_CIPHERS: Final = ("aes-256-gcm", "aes-256-cbc", "aes-128-gcm", "aes-128-cbc")  # best first
 
 
-def _attribute(kind: str, value: bytes) -> bytes:
-    return der.sequence(der.object_identifier(kind), der.constructed(0x31, value))
+def attribute(kind: str, *values: bytes) -> bytes:
+    """One Attribute.
+
+    Args:
+        kind: Its type, dotted.
+        values: Its values, DER.
+    """
+    return der.sequence(der.object_identifier(kind), der.set_of(*values))
 
 
-_CAPABILITIES: Final = _attribute(
+_CAPABILITIES: Final = attribute(
     SMIME_CAPABILITIES,
     der.sequence(
         *(der.sequence(der.object_identifier(CONTENT_CIPHERS[name].oid)) for name in _ANNOUNCED_CIPHERS)
@@ -80,23 +100,56 @@ _CAPABILITIES: Final = _attribute(
 )
 
 
-@lru_cache(maxsize=256)
-def _constant_attributes(
-    certificate: Certificate | None, scheme: SignatureScheme, content_type: str
-) -> tuple[bytes, ...]:
-    """The attributes that are the same in every signature of a key with a scheme."""
-    protection = der.sequence(  # RFC 6211: the signature algorithm has the implicit tag [1]
-        scheme.digest.algorithm_identifier,
-        b"\xa1" + scheme.algorithm_identifier[1:],
-    )
-    constant = [
-        _attribute(CONTENT_TYPE, der.object_identifier(content_type)),
-        _attribute(CMS_ALGORITHM_PROTECTION, protection),
-        _CAPABILITIES,
-    ]
-    if certificate is not None:
-        constant.append(_attribute(SIGNING_CERTIFICATE_V2, _signing_certificate_v2(certificate)))
-    return tuple(constant)
+class SignedAttributesTemplate:
+    """The signed attributes of a key with a scheme: what is the same in every signature is encoded once.
+
+    Args:
+        certificate: The signer's, for SigningCertificateV2; None leaves that attribute out.
+        scheme: The signature scheme, for CMSAlgorithmProtection.
+        content_type: The eContentType, dotted; None in a countersignature, which has none.
+    """
+
+    def __init__(
+        self, certificate: Certificate | None, scheme: SignatureScheme, content_type: str | None
+    ) -> None:
+        protection = der.sequence(  # RFC 6211: the signature algorithm has the implicit tag [1]
+            scheme.digest.algorithm_identifier,
+            b"\xa1" + scheme.algorithm_identifier[1:],
+        )
+        self._constant = [attribute(CMS_ALGORITHM_PROTECTION, protection), _CAPABILITIES]
+        if content_type is not None:
+            self._constant.append(attribute(CONTENT_TYPE, der.object_identifier(content_type)))
+        if certificate is not None:
+            self._constant.append(attribute(SIGNING_CERTIFICATE_V2, _signing_certificate_v2(certificate)))
+        self._placeholder = bytes(scheme.digest.size)
+        self._framed = self._frame(_EPOCH)
+
+    def encode(self, message_digest: bytes, signing_time: datetime) -> bytes:
+        """The SignedAttributes of one signature as the SET OF that is signed (RFC 5652 section 5.4).
+
+        Args:
+            message_digest: The hash value of the content by the scheme's digest.
+            signing_time: When it is signed, to the second.
+
+        Returns:
+            DER with the tag SET OF; in the SignerInfo the tag is [0].
+        """
+        framed = self._framed
+        if framed[0] != signing_time:
+            framed = self._framed = self._frame(signing_time)
+        _, before, behind = framed
+        return before + message_digest + behind
+
+    def _frame(self, signing_time: datetime) -> tuple[datetime, bytes, bytes]:
+        """The octets before and behind the hash value, which within a second are the same for all.
+
+        The hash value stands last in its attribute and does not decide where that is sorted, because no other
+        attribute begins with the same octets.
+        """
+        placed = attribute(MESSAGE_DIGEST, der.octet_string(self._placeholder))
+        whole = der.set_of(*self._constant, placed, attribute(SIGNING_TIME, der.time(signing_time)))
+        end = whole.index(placed) + len(placed)
+        return signing_time, whole[: end - len(self._placeholder)], whole[end:]
 
 
 def _signing_certificate_v2(certificate: Certificate) -> bytes:
@@ -110,7 +163,7 @@ def _signing_certificate_v2(certificate: Certificate) -> bytes:
 def build_signed_attributes(
     certificate: Certificate | None,
     scheme: SignatureScheme,
-    content_type: str,
+    content_type: str | None,
     message_digest: bytes,
     signing_time: datetime,
 ) -> bytes:
@@ -119,28 +172,24 @@ def build_signed_attributes(
     Args:
         certificate: The signer's, for SigningCertificateV2; None leaves that attribute out.
         scheme: The signature scheme, for CMSAlgorithmProtection.
-        content_type: The eContentType, dotted.
+        content_type: The eContentType, dotted; None in a countersignature.
         message_digest: The hash value of the content.
         signing_time: When it is signed, to the second.
 
     Returns:
         DER with the tag SET OF; in the SignerInfo the tag is [0].
     """
-    return der.set_of(
-        *_constant_attributes(certificate, scheme, content_type),
-        _attribute(MESSAGE_DIGEST, der.octet_string(message_digest)),
-        _attribute(SIGNING_TIME, der.time(signing_time)),
-    )
+    return SignedAttributesTemplate(certificate, scheme, content_type).encode(message_digest, signing_time)
 
 
 class SignedAttributes:
     """The signed attributes of a received signature.
 
     Args:
-        values: Attribute type, dotted, to its values as asn1crypto has them.
+        values: Attribute type, dotted, to its values, DER.
     """
 
-    def __init__(self, values: Mapping[str, list[Any]]) -> None:
+    def __init__(self, values: Mapping[str, Sequence[bytes]]) -> None:
         self._values = values
 
     @property
@@ -155,11 +204,13 @@ class SignedAttributes:
         Raises:
             MalformedError: It is not a time.
         """
-        value = self._single(SIGNING_TIME, "signingTime", required=False)
+        value = self._single(SIGNING_TIME, "signingTime")
         if value is None:
             return None
+        if value[0] not in _TIMES:
+            raise MalformedError("signingTime cannot be read")
         with parsing("signingTime"):
-            return cast("datetime", value.native)
+            return cast("datetime", cms.Time.load(value, strict=True).native)
 
     def check_content_type(self, content_type: str) -> None:
         """Check that contentType is there once and is the eContentType (RFC 5652 section 11.1).
@@ -167,8 +218,7 @@ class SignedAttributes:
         Raises:
             MalformedError: It is not.
         """
-        value = self._single(CONTENT_TYPE, "contentType")
-        if value.dotted != content_type:
+        if der.dotted(self._required(CONTENT_TYPE, "contentType")) != content_type:
             raise MalformedError("the signed contentType differs from that of the content")
 
     def check_message_digest(self, digest: bytes) -> bool:
@@ -177,8 +227,19 @@ class SignedAttributes:
         Raises:
             MalformedError: messageDigest is missing or repeated.
         """
-        value = self._single(MESSAGE_DIGEST, "messageDigest")
-        return hmac.compare_digest(value.native, digest)
+        value = self._required(MESSAGE_DIGEST, "messageDigest")
+        if value[0] != _OCTET_STRING:
+            raise MalformedError("messageDigest cannot be read")
+        return hmac.compare_digest(der.content(value), digest)
+
+    def check_no_content_type(self) -> None:
+        """Check that contentType is not there, as in a countersignature (RFC 5652 section 11.4).
+
+        Raises:
+            MalformedError: It is.
+        """
+        if CONTENT_TYPE in self._values:
+            raise MalformedError("a countersignature has the signed attribute contentType")
 
     def check_algorithm_protection(self, digest_oid: str, signature_algorithm: bytes) -> None:
         """CMSAlgorithmProtection, where present, repeats the algorithms of the SignerInfo (RFC 6211).
@@ -190,16 +251,14 @@ class SignedAttributes:
         Raises:
             MalformedError: It names others, so one of both was changed.
         """
-        value = self._single(CMS_ALGORITHM_PROTECTION, "CMSAlgorithmProtection", required=False)
+        name = "CMSAlgorithmProtection"
+        value = self._single(CMS_ALGORITHM_PROTECTION, name)
         if value is None:
             return
-        with parsing("CMSAlgorithmProtection"):
-            protected_digest = value["digest_algorithm"]["algorithm"].dotted
-            protected_signature = value["signature_algorithm"]
-            same = protected_digest == digest_oid and (
-                not protected_signature or protected_signature.contents == der.content(signature_algorithm)
-            )
-        if not same:
+        digest, *others = _fields(value, name)
+        named = next((one for one in others if one[0] == _SIGNATURE_ALGORITHM), None)
+        same_signature = named is None or der.content(named) == der.content(signature_algorithm)
+        if der.dotted(_fields(digest, name)[0]) != digest_oid or not same_signature:
             raise MalformedError("CMSAlgorithmProtection names other algorithms than the signature")
 
     def check_signing_certificate(self, certificate: Certificate) -> None:
@@ -212,32 +271,46 @@ class SignedAttributes:
             (SIGNING_CERTIFICATE_V2, "SigningCertificateV2"),
             (SIGNING_CERTIFICATE, "SigningCertificate"),
         ):
-            value = self._single(kind, name, required=False)
+            value = self._single(kind, name)
             if value is None:
                 continue
-            with parsing(name):
-                first = value["certs"][0]
-                algorithm = _hash_of(first)
-                named = first["cert_hash"].native
+            algorithm, named = _certificate_hash(kind, name, value)
             actual = hashlib.new(algorithm.name, certificate.der, usedforsecurity=False).digest()
             if not hmac.compare_digest(named, actual):
                 raise MalformedError(f"{name} names another certificate than the signer's")
 
-    def _single(self, kind: str, name: str, *, required: bool = True) -> Any:  # noqa: ANN401 - asn1crypto
+    def _required(self, kind: str, name: str) -> bytes:
+        value = self._single(kind, name)
+        if value is None:
+            raise MalformedError(f"the signed attribute {name} is missing")
+        return value
+
+    def _single(self, kind: str, name: str) -> bytes | None:
         values = self._values.get(kind)
         if values is None:
-            if required:
-                raise MalformedError(f"the signed attribute {name} is missing")
             return None
         if len(values) != 1:
             raise MalformedError(f"the signed attribute {name} has {len(values)} values instead of one")
         return values[0]
 
 
-def _hash_of(identifier: tsp.ESSCertID | tsp.ESSCertIDv2) -> Digest:
-    if isinstance(identifier, tsp.ESSCertIDv2):
-        return digest_by_oid(identifier["hash_algorithm"]["algorithm"].dotted)
-    return digest_by_oid("1.3.14.3.2.26")
+def _certificate_hash(kind: str, name: str, value: bytes) -> tuple[Digest, bytes]:
+    """The hash in the first ESSCertID or ESSCertIDv2, which is the signer's, and its algorithm."""
+    fields = _fields(_fields(_fields(value, name)[0], name)[0], name)
+    digest = DIGESTS["sha256" if kind == SIGNING_CERTIFICATE_V2 else "sha1"]
+    if kind == SIGNING_CERTIFICATE_V2 and fields[0][0] == _SEQUENCE:  # hashAlgorithm, which has a default
+        digest = digest_by_oid(der.dotted(_fields(fields.pop(0), name)[0]))
+    if not fields or fields[0][0] != _OCTET_STRING:
+        raise MalformedError(f"{name} cannot be read")
+    return digest, der.content(fields[0])
+
+
+def _fields(encoded: bytes, name: str) -> list[bytes]:
+    """The fields of a SEQUENCE that has one at least."""
+    fields = der.elements(encoded) if encoded[0] == _SEQUENCE else []
+    if not fields:
+        raise MalformedError(f"{name} cannot be read")
+    return fields
 
 
 def parse_signed_attributes(encoded: bytes) -> SignedAttributes:
@@ -247,16 +320,48 @@ def parse_signed_attributes(encoded: bytes) -> SignedAttributes:
         encoded: The SET OF Attribute, in definite form, with the tag SET OF.
 
     Raises:
-        MalformedError: They are broken, empty, or one type occurs twice (RFC 5652 section 5.3).
+        MalformedError: They are broken or empty, a type occurs twice (RFC 5652 section 5.3), or one is there
+            that must not be signed.
     """
-    values: dict[str, list[Any]] = {}
-    with parsing("signedAttrs"):
-        attributes = cms.CMSAttributes.load(encoded, strict=True)
-        for attribute in attributes:
-            kind = attribute["type"].dotted
-            if kind in values:
-                raise MalformedError(f"the signed attribute {kind} occurs twice")
-            values[kind] = list(attribute["values"])
+    values: dict[str, Sequence[bytes]] = {}
+    for kind, of_kind in parse_attributes(encoded):
+        if kind in values:
+            raise MalformedError(f"the signed attribute {kind} occurs twice")
+        if kind in ONLY_UNSIGNED:
+            raise MalformedError(f"the attribute {ATTRIBUTE_NAMES[kind]} must not be signed")
+        values[kind] = of_kind
     if not values:
         raise MalformedError("the signed attributes are empty")
     return SignedAttributes(values)
+
+
+def parse_unsigned_attributes(encoded: bytes) -> list[tuple[str, list[bytes]]]:
+    """Read unsigned attributes, as `parse_attributes` does.
+
+    Raises:
+        MalformedError: They are broken, or one is there that must be signed.
+    """
+    found = parse_attributes(encoded)
+    for kind, _ in found:
+        if kind in ONLY_SIGNED:
+            raise MalformedError(f"the attribute {ATTRIBUTE_NAMES[kind]} is not signed, and must be")
+    return found
+
+
+def parse_attributes(encoded: bytes) -> list[tuple[str, list[bytes]]]:
+    """Read attributes: each with its type, dotted, and its values, DER.
+
+    Args:
+        encoded: The SET OF Attribute, in definite form.
+
+    Raises:
+        MalformedError: They are broken.
+    """
+    found = []
+    for one in der.elements(encoded):
+        match der.elements(one):
+            case [kind, values] if one[0] == _SEQUENCE and values[0] == _SET:
+                found.append((der.dotted(kind), der.elements(values)))
+            case _:
+                raise MalformedError("an attribute is broken")
+    return found

@@ -255,11 +255,41 @@ def to_der(encoded: bytes) -> bytes:
     Raises:
         MalformedError: The encoding is broken or nests deeper than MAX_DEPTH.
     """
+    if (
+        _definite_end(encoded, 0, len(encoded), MAX_DEPTH) == len(encoded) > 0
+    ):  # nearly always, and quick to see
+        return encoded
     reader = BerReader(io.BytesIO(encoded))
     element = reader.peek()
     if element is None:
         raise MalformedError("an element is empty")
     return _definite(reader, element, encoded, MAX_DEPTH)
+
+
+def _definite_end(encoded: bytes, start: int, limit: int, depth: int) -> int:
+    """The offset behind an element without indefinite lengths and strings in segments; of another one, -1.
+
+    What is broken in any way gives -1 too: `_definite` says why.
+    """
+    if start + 2 > limit:
+        return -1
+    tag, length, start = encoded[start], encoded[start + 1], start + 2
+    if length >= _LONG_FORM:
+        count = length - _LONG_FORM
+        if not 0 < count <= _MAX_LENGTH_OCTETS:
+            return -1
+        length = int.from_bytes(encoded[start : start + count])
+        start += count
+    end = start + length
+    if end > limit or tag & _HIGH_TAG_NUMBER == _HIGH_TAG_NUMBER:
+        return -1
+    if not tag & _CONSTRUCTED:
+        return end
+    if tag in _PRIMITIVE_OF_CONSTRUCTED_STRING or not depth:
+        return -1
+    while 0 <= start < end:
+        start = _definite_end(encoded, start, end, depth - 1)
+    return start
 
 
 def _definite(reader: BerReader, element: Element, encoded: bytes, depth: int) -> bytes:

@@ -68,6 +68,12 @@ class Content:
         reader = BerReader(self.stream, self.element.start)
         return reader.octets(self.element)
 
+    def size(self) -> int:
+        """Octets of the content; of one in segments all are looked at."""
+        if not self.element.constructed:
+            return self.element.length or 0
+        return sum(map(len, self.chunks()))
+
 
 def open_content_info(stream: BinaryIO) -> tuple[str, BerReader]:
     """Read the head of a message.
@@ -111,10 +117,7 @@ def read_object_identifier(reader: BerReader, what: str) -> str:
     Raises:
         MalformedError: There is none.
     """
-    encoded = reader.read(reader.expect(0x06, what))
-    with parsing(what):
-        dotted: str = core.ObjectIdentifier.load(encoded, strict=True).dotted
-    return dotted
+    return der.dotted(reader.read(reader.expect(0x06, what)))
 
 
 def read_integer(reader: BerReader, what: str) -> int:

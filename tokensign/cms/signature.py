@@ -3,40 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from asn1crypto import algos
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, mldsa, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
+from tokensign import der
 from tokensign.algorithms import (
     DIGESTS,
+    DSA_MAXIMUM_BITS,
+    DSA_OIDS,
     ECDSA_OIDS,
+    ED448_OID,
     ED25519_OID,
     MGF1_OID,
+    ML_DSA,
+    PREHASHED_OIDS,
+    PURE_FAMILIES,
+    READ_DIGESTS,
     RSA_ENCRYPTION_OID,
     RSA_MAXIMUM_BITS,
     RSA_MINIMUM_BITS,
     RSA_PKCS1_OIDS,
     RSASSA_PSS_OID,
+    RSASSA_PSS_SHAKE_OIDS,
+    SLH_DSA,
     Digest,
-    SignatureFamily,
+    ReceivedFamily,
     SignatureScheme,
     Strength,
     digest_by_oid,
+    ml_dsa_of,
     require_strength,
 )
 from tokensign.cms.content_info import parsing
+from tokensign.cms.slh_dsa import SlhDsaPublicKey
 from tokensign.errors import BadSignatureError, MalformedError, UnsupportedError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-__all__ = ["ReceivedScheme", "read_signature_algorithm", "verify_fresh", "verify_signature"]
+__all__ = [
+    "PssParameters",
+    "ReceivedScheme",
+    "read_signature_algorithm",
+    "verify_fresh",
+    "verify_signature",
+]
 
 _MAX_SALT_SIZE: Final = 512  # octets; larger than any salt that fits a 4096-bit modulus is a mistake
 _TRAILER_FIELD_BC: Final = 1  # the only trailer that RFC 8017 appendix A.2.3 has
+_SEQUENCE: Final = 0x30
+_EDDSA: Final = {ED25519_OID: DIGESTS["sha512"], ED448_OID: READ_DIGESTS["shake256"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +64,66 @@ class ReceivedScheme:
     """A signature algorithm as a message names it.
 
     Attributes:
-        family: "rsa-pkcs1", "rsa-pss", "ecdsa" or "eddsa".
-        digest: Hashes what is signed.
+        family: "rsa-pkcs1", "rsa-pss", "ecdsa", "eddsa", "ml-dsa", "slh-dsa" or "dsa".
+        digest: Hashes the content, and what is signed too unless the family signs the message itself.
         mgf_digest: The hash inside MGF1; for rsa-pss only, elsewhere the same as `digest`.
         salt_size: Octets of the PSS salt.
+        parameter_set: "ml-dsa-65", "slh-dsa-sha2-128s"; of the other families "".
     """
 
-    family: SignatureFamily
+    family: ReceivedFamily
     digest: Digest
     mgf_digest: Digest
     salt_size: int = 0
+    parameter_set: str = ""
+
+    @property
+    def pure(self) -> bool:
+        """Whether the message itself is signed and not a hash value of it."""
+        return self.family in PURE_FAMILIES
 
     def __str__(self) -> str:
-        return f"{self.family} with {self.digest.name}"
+        return f"{self.parameter_set or self.family} with {self.digest.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PssParameters:
+    """RSASSA-PSS-params, of a signature or of a key (RFC 4055 section 3.1).
+
+    Attributes:
+        digest: hashAlgorithm.
+        mgf_digest: The hash inside MGF1.
+        salt_size: saltLength in octets.
+    """
+
+    digest: Digest = DIGESTS["sha1"]
+    mgf_digest: Digest = DIGESTS["sha1"]
+    salt_size: int = 20
+
+    @classmethod
+    def load(cls, encoded: bytes) -> PssParameters:
+        """Read them; a field that is left out has its default.
+
+        Args:
+            encoded: DER.
+
+        Raises:
+            MalformedError: They are broken or impossible.
+            UnsupportedError: A hash or mask generation function that is not known here.
+        """
+        with parsing("RSASSA-PSS-params"):
+            fields = algos.RSASSAPSSParams.load(encoded, strict=True)
+            hash_oid: str = fields["hash_algorithm"]["algorithm"].dotted
+            mask_generation = fields["mask_gen_algorithm"]
+            mgf_oid: str = mask_generation["algorithm"].dotted
+            if mgf_oid != MGF1_OID:
+                raise UnsupportedError(f"mask generation function {mgf_oid} is not supported")
+            mgf_hash_oid: str = mask_generation["parameters"]["algorithm"].dotted
+            salt_size = int(fields["salt_length"].native)
+            trailer = int(fields["trailer_field"])
+        if trailer != _TRAILER_FIELD_BC or not 0 <= salt_size <= _MAX_SALT_SIZE:
+            raise MalformedError("the RSASSA-PSS parameters are impossible")
+        return cls(digest_by_oid(hash_oid), digest_by_oid(mgf_hash_oid), salt_size)
 
 
 def read_signature_algorithm(encoded: bytes, digest: Digest) -> ReceivedScheme:
@@ -70,54 +137,68 @@ def read_signature_algorithm(encoded: bytes, digest: Digest) -> ReceivedScheme:
         MalformedError: Broken parameters, or a digest other than `digest`.
         UnsupportedError: An algorithm that is not known here.
     """
-    with parsing("signatureAlgorithm"):
-        identifier = algos.SignedDigestAlgorithm.load(encoded, strict=True)
-        oid: str = identifier["algorithm"].dotted
-        parameters = identifier["parameters"]
-    if oid == RSASSA_PSS_OID:
-        return _read_pss(parameters, digest)
-    named: Digest
-    family: SignatureFamily
-    if oid == RSA_ENCRYPTION_OID:
-        family, named = "rsa-pkcs1", digest
-    elif oid in RSA_PKCS1_OIDS:
-        family, named = "rsa-pkcs1", RSA_PKCS1_OIDS[oid]
-    elif oid in ECDSA_OIDS:
-        family, named = "ecdsa", ECDSA_OIDS[oid]
-    elif oid == ED25519_OID:  # RFC 8419 section 3.1: SHA-512 is the only digest for Ed25519
-        family, named = "eddsa", DIGESTS["sha512"]
-    else:
-        raise UnsupportedError(f"signature algorithm {oid} is not supported")
-    if named != digest:
-        raise MalformedError(
-            f"the signature is made with {named.name}, but the content is digested with {digest.name}"
-        )
+    match der.elements(encoded):
+        case [algorithm, *parameters] if encoded[0] == _SEQUENCE:
+            oid = der.dotted(algorithm)
+        case _:
+            raise MalformedError("signatureAlgorithm cannot be read")
+    if oid == RSASSA_PSS_OID:  # absent parameters are all defaults (RFC 4055 section 3.1)
+        pss = PssParameters.load(parameters[0]) if parameters else PssParameters()
+        _require_same(pss.digest, digest, "the PSS signature")
+        return ReceivedScheme("rsa-pss", pss.digest, pss.mgf_digest, pss.salt_size)
+    if oid in ML_DSA or oid in SLH_DSA:
+        return _read_parameter_set(oid, parameters, digest)
+    family, named = _hashed(oid, digest)
+    if oid in _EDDSA and parameters:
+        raise MalformedError("an EdDSA signature has parameters")  # RFC 8410 section 3
+    _require_same(named, digest, "the signature")
     return ReceivedScheme(family, named, named)
 
 
-def _read_pss(parameters: Any, digest: Digest) -> ReceivedScheme:  # noqa: ANN401 - asn1crypto has no types
-    """RSASSA-PSS-params; absent fields mean SHA-1 and a salt of 20 octets (RFC 4055 section 3.1)."""
-    with parsing("RSASSA-PSS-params"):
-        hash_oid: str = parameters["hash_algorithm"]["algorithm"].dotted
-        mask_generation = parameters["mask_gen_algorithm"]
-        mgf_oid: str = mask_generation["algorithm"].dotted
-        if mgf_oid != MGF1_OID:
-            raise UnsupportedError(f"mask generation function {mgf_oid} is not supported")
-        mgf_hash_oid: str = mask_generation["parameters"]["algorithm"].dotted
-        salt_size = int(parameters["salt_length"].native)
-        trailer = int(parameters["trailer_field"])
-    if trailer != _TRAILER_FIELD_BC or not 0 <= salt_size <= _MAX_SALT_SIZE:
-        raise MalformedError("the RSASSA-PSS parameters are impossible")
-    named = digest_by_oid(hash_oid)
+def _hashed(oid: str, digest: Digest) -> tuple[ReceivedFamily, Digest]:
+    """The family of a signature algorithm and the digest that goes with it."""
+    if oid == RSA_ENCRYPTION_OID:
+        return "rsa-pkcs1", digest
+    if oid in RSA_PKCS1_OIDS:
+        return "rsa-pkcs1", RSA_PKCS1_OIDS[oid]
+    if oid in ECDSA_OIDS:
+        return "ecdsa", ECDSA_OIDS[oid]
+    if oid in _EDDSA:  # RFC 8419 section 2.3: the only digest for each
+        return "eddsa", _EDDSA[oid]
+    if oid in DSA_OIDS:
+        return "dsa", DSA_OIDS[oid]
+    if oid in RSASSA_PSS_SHAKE_OIDS:
+        raise UnsupportedError(f"{RSASSA_PSS_SHAKE_OIDS[oid]} is not supported")
+    if oid in PREHASHED_OIDS:
+        raise UnsupportedError(
+            f"{PREHASHED_OIDS[oid]} ({oid}) is not used in CMS, which has the pure form only",
+            hint="ask the signer for a signature as RFC 9882 or RFC 9814 describes it",
+        )
+    raise UnsupportedError(f"signature algorithm {oid} is not supported")
+
+
+def _require_same(named: Digest, digest: Digest, what: str) -> None:
     if named != digest:
         raise MalformedError(
-            f"the PSS signature is made with {named.name}, but the content is digested with {digest.name}"
+            f"{what} is made with {named.name}, but the content is digested with {digest.name}"
         )
-    return ReceivedScheme("rsa-pss", named, digest_by_oid(mgf_hash_oid), salt_size)
+
+
+def _read_parameter_set(oid: str, parameters: list[bytes], digest: Digest) -> ReceivedScheme:
+    """ML-DSA (RFC 9882 section 3) or SLH-DSA (RFC 9814 section 3): no parameters, a digest as strong."""
+    family: ReceivedFamily = "ml-dsa" if oid in ML_DSA else "slh-dsa"
+    found = ML_DSA.get(oid) or SLH_DSA[oid]
+    if parameters:
+        raise MalformedError(f"the {found.name} signature has parameters")
+    if digest.size < found.digest_size:
+        raise MalformedError(
+            f"the content is digested with {digest.name}, which is too weak for {found.name}"
+        )
+    return ReceivedScheme(family, digest, digest, parameter_set=found.name)
 
 
 def verify_signature(
-    public_key: PublicKeyTypes,
+    public_key: PublicKeyTypes | SlhDsaPublicKey,
     scheme: ReceivedScheme,
     signature: bytes,
     *,
@@ -128,12 +209,12 @@ def verify_signature(
     """Check one signature with a public key.
 
     Args:
-        public_key: The signer's.
+        public_key: The signer's; `tokensign.cms.verification_key` finds it.
         scheme: How the signature claims to be made.
         signature: Its octets.
         message: What was signed; or else
-        digest: the hash value of what was signed, which EdDSA cannot use.
-        legacy: Whether SHA-1, MD5 and RSA keys below 2048 bits are accepted.
+        digest: the hash value of what was signed, which pure schemes cannot use.
+        legacy: Whether SHA-1, MD5, DSA and RSA keys below 2048 bits are accepted.
 
     Raises:
         BadSignatureError: It is not the signature of this message by this key.
@@ -142,10 +223,8 @@ def verify_signature(
     """
     require_strength(scheme.digest.name.upper(), scheme.digest.strength, legacy=legacy)
     require_strength(f"MGF1 with {scheme.mgf_digest.name.upper()}", scheme.mgf_digest.strength, legacy=legacy)
-    if digest is None and message is not None and scheme.family != "eddsa":
-        hasher = scheme.digest.new()
-        hasher.update(message)
-        digest = hasher.digest()
+    if digest is None and message is not None and not scheme.pure:
+        digest = scheme.digest.new(message).digest()
     try:
         _verify(public_key, scheme, signature, message, digest, legacy=legacy)
     except InvalidSignature:
@@ -155,7 +234,7 @@ def verify_signature(
 
 
 def _verify(
-    public_key: PublicKeyTypes,
+    public_key: PublicKeyTypes | SlhDsaPublicKey,
     scheme: ReceivedScheme,
     signature: bytes,
     message: bytes | None,
@@ -163,6 +242,9 @@ def _verify(
     *,
     legacy: bool,
 ) -> None:
+    if scheme.pure and message is not None:
+        _verify_pure(public_key, scheme, signature, message)
+        return
     hashed = Prehashed(scheme.digest.primitive())
     match public_key, scheme.family:
         case rsa.RSAPublicKey(), "rsa-pkcs1" | "rsa-pss" if digest is not None:
@@ -170,10 +252,38 @@ def _verify(
             public_key.verify(signature, digest, _padding(scheme), hashed)
         case ec.EllipticCurvePublicKey(), "ecdsa" if digest is not None:
             public_key.verify(signature, digest, ec.ECDSA(hashed))
-        case ed25519.Ed25519PublicKey(), "eddsa" if message is not None:
-            public_key.verify(signature, message)
+        case dsa.DSAPublicKey(), "dsa" if digest is not None:
+            require_strength("DSA", Strength.LEGACY, legacy=legacy)
+            if public_key.key_size > DSA_MAXIMUM_BITS:
+                raise UnsupportedError(f"a DSA key of {public_key.key_size} bits is too large")
+            public_key.verify(signature, digest, hashed)
         case _:
-            raise UnsupportedError(f"the signer's key does not fit a signature {scheme}")
+            raise _unfit(scheme)
+
+
+def _verify_pure(
+    public_key: PublicKeyTypes | SlhDsaPublicKey, scheme: ReceivedScheme, signature: bytes, message: bytes
+) -> None:
+    """The schemes that sign the message itself."""
+    fits: bool
+    match public_key:
+        case ed25519.Ed25519PublicKey():
+            fits = scheme.family == "eddsa" and scheme.digest == _EDDSA[ED25519_OID]
+        case ed448.Ed448PublicKey():
+            fits = scheme.family == "eddsa" and scheme.digest == _EDDSA[ED448_OID]
+        case mldsa.MLDSA44PublicKey() | mldsa.MLDSA65PublicKey() | mldsa.MLDSA87PublicKey():
+            fits = scheme.parameter_set == ml_dsa_of(public_key)
+        case SlhDsaPublicKey():
+            fits = scheme.parameter_set == public_key.parameters.name
+        case _:
+            raise _unfit(scheme)
+    if not fits:
+        raise _unfit(scheme)
+    public_key.verify(signature, message)
+
+
+def _unfit(scheme: ReceivedScheme) -> UnsupportedError:
+    return UnsupportedError(f"the signer's key does not fit a signature {scheme}")
 
 
 def verify_fresh(
@@ -189,7 +299,9 @@ def verify_fresh(
     Raises:
         BadSignatureError: The token made something else.
     """
-    received = ReceivedScheme(scheme.family, scheme.digest, scheme.digest, scheme.salt_size)
+    received = ReceivedScheme(
+        scheme.family, scheme.digest, scheme.digest, scheme.salt_size, scheme.parameter_set
+    )
     verify_signature(public_key, received, signature, message=message, digest=digest)
 
 

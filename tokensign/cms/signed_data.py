@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from asn1crypto import cms
 
 from tokensign import der
-from tokensign.algorithms import Digest, digest_by_oid
+from tokensign.algorithms import Digest, content_digest_by_oid
 from tokensign.certificates import Certificate, name_string
 from tokensign.cms.ber import OCTET_STRING, SEQUENCE, SET, BerReader, context
 from tokensign.cms.content_info import (
     CONTENT_TYPE_NAMES,
     SIGNED_DATA,
-    Content,
     open_content_info,
     parsing,
     read_integer,
-    read_object_identifier,
 )
+from tokensign.cms.encapsulated import read_encapsulated
 from tokensign.errors import MalformedError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tokensign.cms.content_info import Content
+
 __all__ = [
     "MAX_CERTIFICATES",
     "MAX_SIGNERS",
+    "OCSP_RESPONSE",
     "SignedData",
     "SignerIdentifier",
     "SignerInfo",
@@ -35,9 +38,11 @@ __all__ = [
     "read_signed_data",
 ]
 
+OCSP_RESPONSE: Final = "1.3.6.1.5.5.7.16.2"  # id-ri-ocsp-response, RFC 5940 section 2.1
 _IMPLICIT_0: Final = 0x80
 
 MAX_SIGNERS: Final = 128  # each costs a public-key operation and a path validation
+_KEPT_SIZE: Final = 1 << 13  # octets; larger certificates are rare, and strangers do not fill our memory
 MAX_CERTIFICATES: Final = 512  # path building tries them; real messages carry fewer than ten
 
 
@@ -54,7 +59,7 @@ class SignerIdentifier:
     subject_key_identifier: bytes | None = None
 
     @classmethod
-    def load(cls, encoded: bytes) -> SignerIdentifier:
+    def load(cls, encoded: bytes) -> Self:
         """Read an identifier: IssuerAndSerialNumber, or [0] SubjectKeyIdentifier.
 
         Raises:
@@ -135,7 +140,7 @@ class SignerInfo:
         Raises:
             UnsupportedError: It is not known here.
         """
-        return digest_by_oid(self.digest_algorithm)
+        return content_digest_by_oid(self.digest_algorithm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +153,7 @@ class SignedData:
         content: Where the encapsulated content lies, or None for a detached signature.
         certificate_choices: Each CertificateChoices as received, also the unreadable ones.
         certificates: Those of them that are X.509 certificates.
-        revocation_choices: Each RevocationInfoChoice as received; those that begin with SEQUENCE are CRLs.
+        revocation_choices: Each RevocationInfoChoice as received.
         signer_infos: The signatures.
     """
 
@@ -164,6 +169,31 @@ class SignedData:
         """The certificate that a signature names, from the message or else from `others`."""
         candidates = (*self.certificates, *others)
         return next((entry for entry in candidates if signer.identifier.names(entry)), None)
+
+    @property
+    def crls(self) -> tuple[bytes, ...]:
+        """The CRLs that the message carries, DER."""
+        return tuple(entry for entry in self.revocation_choices if entry[0] == SEQUENCE)
+
+    @property
+    def ocsp_responses(self) -> tuple[bytes, ...]:
+        """The OCSP responses that the message carries (RFC 5940), each an OCSPResponse, DER.
+
+        Raises:
+            MalformedError: An OtherRevocationInfoFormat is broken.
+        """
+        return tuple(filter(None, map(_ocsp_response, self.revocation_choices)))
+
+
+def _ocsp_response(choice: bytes) -> bytes | None:
+    """The OCSPResponse in a RevocationInfoChoice, or None where it is something else."""
+    if choice[0] != context(1):
+        return None
+    match der.elements(choice):
+        case [kind, response] if der.dotted(kind) == OCSP_RESPONSE:
+            return response
+        case _:
+            return None
 
 
 def _as_set(attributes: bytes | None) -> bytes | None:
@@ -202,7 +232,7 @@ def read_signed_data(stream: BinaryIO) -> SignedData:
     reader.enter(reader.expect(SEQUENCE, "SignedData"))
     read_integer(reader, "version")
     digest_algorithms = _read_all(reader, SET, "digestAlgorithms", MAX_SIGNERS)
-    inner_type, content = _read_encapsulated(reader)
+    inner_type, content = read_encapsulated(reader)
     certificates = _read_optional(reader, 0, "certificates", MAX_CERTIFICATES)
     revocation = _read_optional(reader, 1, "crls", MAX_CERTIFICATES)
     signer_infos = _read_all(reader, SET, "signerInfos", MAX_SIGNERS)
@@ -217,21 +247,6 @@ def read_signed_data(stream: BinaryIO) -> SignedData:
         revocation_choices=revocation,
         signer_infos=tuple(SignerInfo.load(encoded) for encoded in signer_infos),
     )
-
-
-def _read_encapsulated(reader: BerReader) -> tuple[str, Content | None]:
-    """EncapsulatedContentInfo."""
-    reader.enter(reader.expect(SEQUENCE, "encapContentInfo"))
-    content_type = read_object_identifier(reader, "eContentType")
-    content = None
-    if reader.peek() is not None:
-        reader.enter(reader.expect(context(0), "eContent"))
-        element = reader.expect(OCTET_STRING, "eContent")
-        content = Content(reader.stream, element)
-        reader.skip(element)
-        reader.leave()
-    reader.leave()
-    return content_type, content
 
 
 def _read_optional(reader: BerReader, number: int, what: str, limit: int) -> tuple[bytes, ...]:
@@ -258,7 +273,13 @@ def _readable(choices: Sequence[bytes]) -> tuple[Certificate, ...]:
     for encoded in choices:
         if encoded[0] == SEQUENCE:
             try:
-                found.append(Certificate(encoded))
+                found.append(_certificate(encoded) if len(encoded) <= _KEPT_SIZE else Certificate(encoded))
             except MalformedError:
                 continue
     return tuple(found)
+
+
+@lru_cache(maxsize=256)
+def _certificate(encoded: bytes) -> Certificate:
+    """Remembered, because the same people sign again and again; with it goes what was read from it."""
+    return Certificate(encoded)

@@ -5,32 +5,39 @@ Nothing here says whom to trust; `tokensign.verification` adds that.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokensign import der
 from tokensign.algorithms import require_strength
-from tokensign.cms.attributes import ATTRIBUTE_NAMES, ONLY_SIGNED, parse_signed_attributes
+from tokensign.cms.attributes import parse_signed_attributes
 from tokensign.cms.content_info import DATA
+from tokensign.cms.countersignature import countersignatures_of
 from tokensign.cms.signature import (
     ReceivedScheme,
     read_signature_algorithm,
     verify_signature,
 )
+from tokensign.cms.signed_content import SignedContent
+from tokensign.cms.verification_key import verification_key
 from tokensign.errors import BadSignatureError, MalformedError, MessageError, TokensignError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from tokensign.algorithms import Digest
     from tokensign.certificates import Certificate
     from tokensign.cms.signed_data import SignedData, SignerInfo
 
-__all__ = ["SignerResult", "verify_signatures"]
+__all__ = [
+    "MAX_COUNTERSIGNATURES",
+    "MAX_COUNTERSIGNATURE_DEPTH",
+    "SignerResult",
+    "verify_signatures",
+]
 
-MAX_PURE_CONTENT_SIZE: Final = 1 << 26  # 64 MiB: Ed25519 without signed attributes needs the content whole
+MAX_COUNTERSIGNATURES: Final = 128  # in a message; each costs a public-key operation, as a signature does
+MAX_COUNTERSIGNATURE_DEPTH: Final = 8  # a countersignature of a countersignature, and so on; two are in use
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,8 @@ class SignerResult:
         scheme: How it is made, or None where that is not known here.
         signing_time: What the signer says about the time; signed, but only the signer's word.
         error: Why the signature does not hold, or None: it holds.
+        countersignatures: What was found about the signatures over this one (RFC 5652 section 11.4). Whether
+            they hold says nothing about this one: anybody can add and remove them.
     """
 
     signer: SignerInfo
@@ -50,6 +59,7 @@ class SignerResult:
     scheme: ReceivedScheme | None
     signing_time: datetime | None
     error: TokensignError | None
+    countersignatures: tuple[SignerResult, ...] = ()
 
 
 def verify_signatures(
@@ -65,8 +75,9 @@ def verify_signatures(
     Args:
         message: The message.
         content: The content in pieces: that of the message, or the detached one.
-        certificates: Where to look for signers' certificates that the message does not carry.
-        legacy: Whether SHA-1, MD5 and short RSA keys are accepted.
+        certificates: Where to look for signers' certificates that the message does not carry, and for the
+            issuers from which DSA keys inherit their parameters.
+        legacy: Whether SHA-1, MD5, DSA and short RSA keys are accepted.
         copy: Called with each piece of the content as it passes.
 
     Returns:
@@ -78,101 +89,94 @@ def verify_signatures(
     """
     if not message.signer_infos:
         raise UnsupportedError("the message carries no signature", hint="see `tokensign inspect`")
-    hashers = {digest.name: digest.new() for digest in _known_digests(message)}
-    whole = bytearray() if _signs_content_itself(message) else None
+    signed = SignedContent(message.signer_infos, message.content_type)
     for piece in content:
-        for hasher in hashers.values():
-            hasher.update(piece)
-        if whole is not None:
-            whole += piece
-            if len(whole) > MAX_PURE_CONTENT_SIZE:
-                raise UnsupportedError(
-                    "Ed25519 signatures without signed attributes are verified over at most"
-                    f" {MAX_PURE_CONTENT_SIZE} bytes of content"
-                )
+        signed.update(piece)
         if copy is not None:
             copy(piece)
-    checker = _Checker(
-        message=message,
-        digests={name: hasher.digest() for name, hasher in hashers.items()},
-        content=None if whole is None else bytes(whole),
-        certificates=certificates,
-        legacy=legacy,
-    )
-    return tuple(checker.check(signer) for signer in message.signer_infos)
+    checker = _Checker(message, certificates, iter(range(MAX_COUNTERSIGNATURES)), legacy=legacy)
+    return tuple(checker.check(signer, signed) for signer in message.signer_infos)
 
 
-def _known_digests(message: SignedData) -> set[Digest]:
-    known = set()
-    for signer in message.signer_infos:
-        with contextlib.suppress(UnsupportedError):  # the signer's own result will say so
-            known.add(signer.digest)
-    return known
-
-
-def _signs_content_itself(message: SignedData) -> bool:
-    """Whether a signature is over the content and not over a hash value of it."""
-    for signer in message.signer_infos:
-        with contextlib.suppress(MessageError):  # as above
-            scheme = read_signature_algorithm(signer.signature_algorithm, signer.digest)
-            if signer.signed_attributes is None and scheme.family == "eddsa":
-                return True
-    return False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Checker:
-    """What every signature of a message is checked against."""
+    """What every signature of a message is checked with."""
 
     message: SignedData
-    digests: Mapping[str, bytes]
-    content: bytes | None
     certificates: Sequence[Certificate]
+    budget: Iterator[int]  # of countersignatures
     legacy: bool
 
-    def check(self, signer: SignerInfo) -> SignerResult:
+    def check(self, signer: SignerInfo, signed: SignedContent, depth: int = 0) -> SignerResult:
         certificate = self.message.certificate_of(signer, self.certificates)
         scheme: ReceivedScheme | None = None
         signing_time: datetime | None = None
         error: TokensignError | None = None
+        countersignatures: tuple[SignerResult, ...] = ()
         try:
+            countersignatures = self._countersignatures(signer, depth + 1)
             require_strength(signer.digest.name.upper(), signer.digest.strength, legacy=self.legacy)
             scheme = read_signature_algorithm(signer.signature_algorithm, signer.digest)
-            _check_unsigned_attributes(signer)
             if certificate is None:
                 raise MessageError(
                     f"the signer's certificate ({signer.identifier}) is not in the message",
                     hint="give it with --untrusted FILE",
                 )
             if signer.signed_attributes is None:
-                self._check_content(signer, scheme, certificate)
+                self._check_content(signer, scheme, certificate, signed)
             else:
-                signing_time = self._check_attributes(signer, scheme, certificate)
+                signing_time = self._check_attributes(signer, scheme, certificate, signed)
         except TokensignError as caught:
             error = caught
-        return SignerResult(signer, certificate, scheme, signing_time, error)
+        return SignerResult(signer, certificate, scheme, signing_time, error, countersignatures)
 
-    def _check_content(self, signer: SignerInfo, scheme: ReceivedScheme, certificate: Certificate) -> None:
+    def _countersignatures(self, signer: SignerInfo, depth: int) -> tuple[SignerResult, ...]:
+        """The signatures over a signature: the content is the octets of its value (RFC 5652 section 11.4)."""
+        found = countersignatures_of(signer)
+        if not found:
+            return ()
+        if depth > MAX_COUNTERSIGNATURE_DEPTH:
+            raise MalformedError(f"countersignatures nest deeper than {MAX_COUNTERSIGNATURE_DEPTH} levels")
+        signed = SignedContent(found, None)
+        signed.update(signer.signature)
+        results = []
+        for countersigner in found:
+            if next(self.budget, None) is None:
+                raise MalformedError(f"the message has more than {MAX_COUNTERSIGNATURES} countersignatures")
+            results.append(self.check(countersigner, signed, depth))
+        return tuple(results)
+
+    def _check_content(
+        self, signer: SignerInfo, scheme: ReceivedScheme, certificate: Certificate, signed: SignedContent
+    ) -> None:
         """A signature without signed attributes, which only id-data may have (RFC 5652 section 5.3)."""
-        if self.message.content_type != DATA:
+        if signed.content_type not in {DATA, None}:
             raise MalformedError("content of this type must be signed with signed attributes")
+        if signed.looks_like_attributes:
+            raise MalformedError(
+                "the content looks like the signed attributes of another signature, and may be taken from it",
+                hint="ask the signer for a signature with signed attributes",
+            )
         verify_signature(
-            certificate.public_key,
+            verification_key(certificate, scheme, self.certificates),
             scheme,
             signer.signature,
-            message=self.content if scheme.family == "eddsa" else None,
-            digest=self.digests[scheme.digest.name],
+            message=signed.whole if scheme.pure else None,
+            digest=signed.digest(scheme.digest),
             legacy=self.legacy,
         )
 
     def _check_attributes(
-        self, signer: SignerInfo, scheme: ReceivedScheme, certificate: Certificate
+        self, signer: SignerInfo, scheme: ReceivedScheme, certificate: Certificate, signed: SignedContent
     ) -> datetime | None:
         """A signature over signed attributes; what comes back is the signing time."""
         encoded = signer.signed_attributes or b""
         attributes = parse_signed_attributes(encoded)
-        attributes.check_content_type(self.message.content_type)
-        if not attributes.check_message_digest(self.digests[signer.digest.name]):
+        if signed.content_type is None:
+            attributes.check_no_content_type()
+        else:
+            attributes.check_content_type(signed.content_type)
+        if not attributes.check_message_digest(signed.digest(signer.digest)):
             raise BadSignatureError("the content was changed after it was signed")
         attributes.check_algorithm_protection(signer.digest_algorithm, signer.signature_algorithm)
         attributes.check_signing_certificate(certificate)
@@ -185,26 +189,8 @@ class _Checker:
     def _verify(
         self, certificate: Certificate, scheme: ReceivedScheme, signer: SignerInfo, message: bytes
     ) -> None:
-        verify_signature(
-            certificate.public_key, scheme, signer.signature, message=message, legacy=self.legacy
-        )
-
-
-def _check_unsigned_attributes(signer: SignerInfo) -> None:
-    """What has a meaning only when it is signed must not stand among what is not (RFC 5652 section 11)."""
-    if signer.unsigned_attributes is None:
-        return
-    for kind in map(_type_of, der.elements(signer.unsigned_attributes)):
-        if kind in ONLY_SIGNED:
-            raise MalformedError(f"the attribute {ATTRIBUTE_NAMES[kind]} is not signed, and must be")
-
-
-def _type_of(attribute: bytes) -> str:
-    match der.elements(attribute):
-        case [kind, _]:
-            return der.dotted(kind)
-        case _:
-            raise MalformedError("an unsigned attribute is broken")
+        key = verification_key(certificate, scheme, self.certificates)
+        verify_signature(key, scheme, signer.signature, message=message, legacy=self.legacy)
 
 
 def _sorted_set(encoded: bytes) -> bytes:

@@ -30,6 +30,8 @@ _FILE_NAMES: Final = {  # RFC 8551 section 3.2.1
     "signed-data": "smime.p7m",
     "enveloped-data": "smime.p7m",
     "authEnveloped-data": "smime.p7m",
+    "compressed-data": "smime.p7z",
+    "certs-only": "smime.p7c",
 }
 _CONTENT_FIELD: Final = re.compile(rb"^content-", re.IGNORECASE)
 _BLANK_LINE: Final = re.compile(rb"(?:\A|\r\n)\r\n")
@@ -126,7 +128,7 @@ def write_pkcs7_mime(message: BinaryIO, smime_type: str, output: BinaryIO, field
 
     Args:
         message: The message in DER, from its current position.
-        smime_type: "signed-data", "enveloped-data" or "authEnveloped-data".
+        smime_type: "signed-data", "enveloped-data", "authEnveloped-data", "compressed-data" or "certs-only".
         output: Receives the entity.
         fields: Header fields that stand first, each with its line end.
     """
