@@ -25,12 +25,20 @@ Encrypt to certificates, and decrypt with the keys of a token::
     with open("contract.p7m", "rb") as message:
         tokensign.decrypt_to_file(message, tokensign.open_decrypters(token), "contract.pdf")
 
+A recipient is a certificate, a `KekRecipient` or a `PasswordRecipient`; what opens a message is a key on a
+token, a `KeyEncryptionKey` or a `Password`. The other content types have a pair of functions each: `compress`
+and `decompress`, `make_digested_data` and `verify_digested_data`, `authenticate` and
+`verify_authenticated_data`, `encrypt_with_key` and `decrypt_with_key`, `write_certificates_only` and
+`read_certificates_only`. `open_layers` opens messages inside messages, `walk_layers` looks into them;
+`add_countersignatures` signs a signature.
+
 What is promised: no call reads or wraps a private key; a PIN is tried once and shown nowhere; content
 streams in constant memory; a file appears whole or not at all; errors are those of `tokensign.errors`,
 each with a hint. Streams must be able to seek (`tokensign.files.spool` makes a pipe so). Everything may be
 called from several threads; a process that loaded a module is not forked.
 
-Keys that live elsewhere are used the same way: whatever has the methods of `Signer` or `Decrypter` will do.
+Keys that live elsewhere are used the same way: whatever has the methods of `Signer`, `Decrypter`,
+`KeyAgreement`, `Decapsulator` or `KeyEncryptionKey` will do.
 """
 
 from __future__ import annotations
@@ -39,14 +47,41 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from tokensign.algorithms import KeySpec, KeyUsage, SignatureScheme, content_cipher, digest
+    from tokensign.algorithms import KeySpec, KeyUsage, SignatureScheme, content_cipher, digest, mac_algorithm
     from tokensign.certificates import Certificate, load_certificates
+    from tokensign.cms.authenticated import AuthenticationResult, authenticate, verify_authenticated_data
+    from tokensign.cms.certificates_only import read_certificates_only, write_certificates_only
+    from tokensign.cms.compressed import DecompressionLimit, compress, decompress
+    from tokensign.cms.countersignature import add_countersignatures
     from tokensign.cms.decrypt import DecryptionResult, decrypt, decrypt_to_file
+    from tokensign.cms.digested import DigestedData, make_digested_data, verify_digested_data
     from tokensign.cms.encrypt import encrypt
-    from tokensign.cms.signed import SigningOptions, add_signatures, sign_attached, sign_detached
+    from tokensign.cms.encrypted import decrypt_with_key, encrypt_with_key
+    from tokensign.cms.layers import Layer, OpenedContent, OpenedLayer, open_layers, walk_layers
+    from tokensign.cms.recipients import RecipientEncoder
+    from tokensign.cms.recipients.kek import KekRecipient
+    from tokensign.cms.recipients.kek_bytes import KeyEncryptionKeyBytes
+    from tokensign.cms.recipients.key_derivation import Pbkdf2Derivation, ScryptDerivation
+    from tokensign.cms.recipients.password import PasswordRecipient
+    from tokensign.cms.signed import (
+        SigningOptions,
+        SigningTemplate,
+        add_signatures,
+        sign_attached,
+        sign_detached,
+    )
     from tokensign.cms.signed_data import SignedData, read_signed_data
     from tokensign.errors import TokensignError, VerificationError
-    from tokensign.keys import Decrypter, OaepTransport, Pkcs1Transport, Signer
+    from tokensign.keys import (
+        Decapsulator,
+        Decrypter,
+        KeyAgreement,
+        KeyEncryptionKey,
+        OaepTransport,
+        Password,
+        Pkcs1Transport,
+        Signer,
+    )
     from tokensign.pki.anchors import load_anchors
     from tokensign.pki.ca import self_signed
     from tokensign.pki.policy import TrustPolicy
@@ -56,13 +91,17 @@ if TYPE_CHECKING:
         Pin,
         Token,
         TokenKey,
+        TokenSecretKey,
         check_key,
         generate_key,
+        generate_secret_key,
         import_certificate,
         list_certificates,
         list_keys,
         open_decrypters,
         open_key,
+        open_secret_key,
+        open_secret_keys,
         open_token,
     )
     from tokensign.uri import KeyUri
@@ -81,103 +120,173 @@ __version__ = "0.1.0"
 # Public name to the module it is imported from when it is first used, so that a program loads only what it
 # needs: verifying loads no PKCS#11 binding, and `tokensign --help` next to nothing.
 _PUBLIC: Final = {
+    "AuthenticationResult": "cms.authenticated",
     "Certificate": "certificates",
+    "Decapsulator": "keys",
+    "DecompressionLimit": "cms.compressed",
     "Decrypter": "keys",
     "DecryptionResult": "cms.decrypt",
+    "DigestedData": "cms.digested",
     "Expectations": "verification",
+    "KekRecipient": "cms.recipients.kek",
+    "KeyAgreement": "keys",
+    "KeyEncryptionKey": "keys",
+    "KeyEncryptionKeyBytes": "cms.recipients.kek_bytes",
     "KeySpec": "algorithms",
     "KeyUri": "uri",
     "KeyUsage": "algorithms",
+    "Layer": "cms.layers",
     "OaepTransport": "keys",
+    "OpenedContent": "cms.layers",
+    "OpenedLayer": "cms.layers",
+    "Password": "keys",
+    "PasswordRecipient": "cms.recipients.password",
+    "Pbkdf2Derivation": "cms.recipients.key_derivation",
     "Pin": "token",
     "Pkcs1Transport": "keys",
     "Purpose": "pki.purpose",
+    "RecipientEncoder": "cms.recipients",
+    "ScryptDerivation": "cms.recipients.key_derivation",
     "SignatureScheme": "algorithms",
     "SignedData": "cms.signed_data",
     "Signer": "keys",
     "SignerReport": "verification",
     "SigningOptions": "cms.signed",
+    "SigningTemplate": "cms.signed",
     "Status": "verification",
     "Token": "token",
     "TokenKey": "token",
+    "TokenSecretKey": "token",
     "TokensignError": "errors",
     "TrustPolicy": "pki.policy",
     "Verdict": "verification",
     "VerificationError": "errors",
     "VerificationReport": "verification",
+    "add_countersignatures": "cms.countersignature",
     "add_signatures": "cms.signed",
+    "authenticate": "cms.authenticated",
     "certificate_request": "pki.request",
     "check_key": "token",
+    "compress": "cms.compressed",
     "content_cipher": "algorithms",
+    "decompress": "cms.compressed",
     "decrypt": "cms.decrypt",
     "decrypt_to_file": "cms.decrypt",
+    "decrypt_with_key": "cms.encrypted",
     "digest": "algorithms",
     "encrypt": "cms.encrypt",
+    "encrypt_with_key": "cms.encrypted",
     "generate_key": "token",
+    "generate_secret_key": "token",
     "import_certificate": "token",
     "list_certificates": "token",
     "list_keys": "token",
     "load_anchors": "pki.anchors",
     "load_certificates": "certificates",
+    "mac_algorithm": "algorithms",
+    "make_digested_data": "cms.digested",
     "open_decrypters": "token",
     "open_key": "token",
+    "open_layers": "cms.layers",
+    "open_secret_key": "token",
+    "open_secret_keys": "token",
     "open_token": "token",
+    "read_certificates_only": "cms.certificates_only",
     "read_signed_data": "cms.signed_data",
     "self_signed": "pki.ca",
     "sign_attached": "cms.signed",
     "sign_detached": "cms.signed",
     "verify": "verification",
+    "verify_authenticated_data": "cms.authenticated",
+    "verify_digested_data": "cms.digested",
     "verify_to_file": "verification",
+    "walk_layers": "cms.layers",
+    "write_certificates_only": "cms.certificates_only",
 }
 
 __all__ = [
+    "AuthenticationResult",
     "Certificate",
+    "Decapsulator",
+    "DecompressionLimit",
     "Decrypter",
     "DecryptionResult",
+    "DigestedData",
     "Expectations",
+    "KekRecipient",
+    "KeyAgreement",
+    "KeyEncryptionKey",
+    "KeyEncryptionKeyBytes",
     "KeySpec",
     "KeyUri",
     "KeyUsage",
+    "Layer",
     "OaepTransport",
+    "OpenedContent",
+    "OpenedLayer",
+    "Password",
+    "PasswordRecipient",
+    "Pbkdf2Derivation",
     "Pin",
     "Pkcs1Transport",
     "Purpose",
+    "RecipientEncoder",
+    "ScryptDerivation",
     "SignatureScheme",
     "SignedData",
     "Signer",
     "SignerReport",
     "SigningOptions",
+    "SigningTemplate",
     "Status",
     "Token",
     "TokenKey",
+    "TokenSecretKey",
     "TokensignError",
     "TrustPolicy",
     "Verdict",
     "VerificationError",
     "VerificationReport",
+    "add_countersignatures",
     "add_signatures",
+    "authenticate",
     "certificate_request",
     "check_key",
+    "compress",
     "content_cipher",
+    "decompress",
     "decrypt",
     "decrypt_to_file",
+    "decrypt_with_key",
     "digest",
     "encrypt",
+    "encrypt_with_key",
     "generate_key",
+    "generate_secret_key",
     "import_certificate",
     "list_certificates",
     "list_keys",
     "load_anchors",
     "load_certificates",
+    "mac_algorithm",
+    "make_digested_data",
     "open_decrypters",
     "open_key",
+    "open_layers",
+    "open_secret_key",
+    "open_secret_keys",
     "open_token",
+    "read_certificates_only",
     "read_signed_data",
     "self_signed",
     "sign_attached",
     "sign_detached",
     "verify",
+    "verify_authenticated_data",
+    "verify_digested_data",
     "verify_to_file",
+    "walk_layers",
+    "write_certificates_only",
 ]
 
 

@@ -202,8 +202,20 @@ class Authority:
         usages: Sequence[str] = ("digital_signature", "key_encipherment"),
     ) -> bytes:
         """A certificate for the key of a request, PEM; `days` are counted from today."""
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject, _validate=False)])
         public_key = x509.load_pem_x509_csr(request).public_key()
+        return self.issue_for(public_key, subject, email=email, days=days, usages=usages)
+
+    def issue_for(
+        self,
+        public_key: Any,  # noqa: ANN401 - any that certificates are made for
+        subject: str,
+        *,
+        email: str | None = None,
+        days: tuple[int, int] = (-30, 30),
+        usages: Sequence[str],
+    ) -> bytes:
+        """A certificate for a key that cannot sign a request, PEM."""
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject, _validate=False)])
         names = [x509.SubjectAlternativeName([x509.RFC822Name(email)])] if email else []
         purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
         return self._issue(public_key, name, dict.fromkeys(usages, True), days, purposes, *names)

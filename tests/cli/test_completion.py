@@ -31,7 +31,7 @@ def test_each_shell_gets_its_script(terminal: Terminal, shell: str) -> None:
 
 
 def test_commands_are_completed() -> None:
-    assert completions("de") == ["plain,demo", "plain,decrypt"]
+    assert completions("dec") == ["plain,decrypt", "plain,decompress"]
     assert completions("key", "ge") == ["plain,generate"]
 
 

@@ -48,6 +48,17 @@ def test_truncated_encrypted_message_is_refused(terminal: Terminal, at: float, f
     assert not terminal.exists("output")
 
 
+@pytest.mark.parametrize("form", ["der", "pem", "smime"])
+@pytest.mark.parametrize("at", PARTS)
+def test_truncated_compressed_message_is_refused(terminal: Terminal, at: float, form: str) -> None:
+    terminal.write("large", bytes(range(256)) * 1000)
+    terminal.run("compress", "large", "-o", "message", "--form", form)
+    damaged(terminal, "message", at, cut=True)
+    finished = terminal.run("decompress", "message", "-o", "output", code=4)
+    assert finished.error.startswith("error: ")
+    assert not terminal.exists("output")
+
+
 @pytest.mark.parametrize("transport", ["oaep", "pkcs1"])
 @pytest.mark.parametrize("cipher", ["aes-256-gcm", "aes-256-cbc"])
 def test_every_cause_of_a_failed_decryption_reads_the_same(

@@ -47,7 +47,7 @@ def unprivileged() -> tuple[str, ...]:
 @pytest.mark.parametrize("form", ["der", "pem", "smime"])
 @pytest.mark.parametrize(
     "command",
-    [("sign", "--key", "alice", "--attached"), ("encrypt", "--to", "bob.pem")],
+    [("sign", "--key", "alice", "--attached"), ("encrypt", "--to", "bob.pem"), ("compress",)],
     ids=lambda it: it[0],
 )
 def test_full_disk_leaves_no_file(
@@ -89,6 +89,11 @@ def test_full_folder_of_temporary_files_is_named_as_such(terminal: Terminal, sma
         ("encrypt", "nowhere", "--to", "bob.pem"),
         ("encrypt", "letter.txt", "--to", "nowhere"),
         ("decrypt", "nowhere", "-o", "output"),
+        ("compress", "nowhere"),
+        ("decompress", "nowhere", "-o", "output"),
+        ("certs", "nowhere", "-o", "output"),
+        ("certs", "ca.pem", "--crl", "nowhere", "-o", "output"),
+        ("sign", "letter.txt", "--key", "alice", "--countersign", "nowhere", "-o", "output"),
         ("inspect", "nowhere"),
         ("cert", "import", "nowhere"),
     ],

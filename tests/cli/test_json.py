@@ -32,7 +32,8 @@ DOCUMENTS: dict[tuple[str, ...], Any] = {
     },
     ("key", "generate", "dave", "--type", "ec:p256"): KEY,
     ("key", "list"): [KEY],
-    ("key", "show", "alice"): KEY,
+    ("key", "generate", "archive", "--type", "aes:256"): KEY,
+    ("key", "show", "alice"): KEY | {"public_key"},
     ("key", "check"): [{"key", "weak", "findings"}],
     ("key", "delete", "alice", "--yes"): {"deleted"},
     ("cert", "request", "alice", "--subject", "CN=A", "-o", "a.csr"): {"output", "key", "subject"},
@@ -46,13 +47,21 @@ DOCUMENTS: dict[tuple[str, ...], Any] = {
         "holds", "content_type", "detached", "verified_at", "signers",
     },
     ("encrypt", "letter.txt", "--to", "bob.pem"): {"output", "form", "cipher", "key_transport", "recipients"},
-    ("decrypt", "secret.p7m", "-o", "back.txt"): {"output", "content_type", "cipher", "authenticated"},
+    ("decrypt", "secret.p7m", "-o", "back.txt"): {
+        "output", "content_type", "cipher", "authenticated", "layers",
+    },
+    ("compress", "letter.txt"): {"output", "form"},
+    ("certs", "alice.pem", "-o", "alice.p7c"): {
+        "output", "form", "message", "certificates", "revocation_lists",
+    },
     ("inspect", "alice.pem"): {"kind", "certificates"},
     ("inspect", "signed.p7m"): {
         "kind", "form", "content_type", "detached", "content_size", "signers", "certificates",
         "revocation_lists",
     },
-    ("inspect", "secret.p7m"): {"kind", "form", "content_type", "cipher", "authenticated", "recipients"},
+    ("inspect", "secret.p7m"): {
+        "kind", "form", "content_type", "encrypted_size", "cipher", "authenticated", "recipients",
+    },
     ("doctor",): [{"subject", "state", "text", "hint"}],
     ("demo",): {"folder", "token", "files"},
 }  # fmt: skip

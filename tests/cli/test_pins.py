@@ -252,3 +252,31 @@ def test_pin_is_not_in_the_arguments_of_the_process(terminal: Terminal, user_pin
     os.close(reading)
     assert b"--pin-source" in arguments
     assert user_pin.encode() not in arguments
+
+
+def test_new_password_of_a_message_is_typed_twice_without_echo(terminal: Terminal) -> None:
+    console = Console(terminal, "encrypt", "letter.txt", "--password-source", "prompt")
+    for prompt in (b"Password for the message: ", b"Password for the message, once more: "):
+        console.expect(prompt)
+        assert not console.echoes
+        console.type("correct horse")
+    shown = console.finish()
+    assert shown.endswith("[0]")
+    assert "correct horse" not in shown
+    console = Console(terminal, "decrypt", "letter.txt.p7m", "--password-source", "prompt", "-o", "back.txt")
+    console.expect(b"Password for the message: ")
+    console.type("correct horse")
+    assert console.finish().endswith("[0]")
+    assert terminal.read("back.txt") == terminal.read("letter.txt")
+
+
+def test_password_that_is_typed_in_two_ways_encrypts_nothing(terminal: Terminal) -> None:
+    console = Console(terminal, "encrypt", "letter.txt", "--password-source", "prompt")
+    console.expect(b"Password for the message: ")
+    console.type("correct horse")
+    console.expect(b"once more: ")
+    console.type("correct house")
+    shown = console.finish()
+    assert "the two passwords differ" in shown
+    assert shown.endswith("[2]")
+    assert not terminal.exists("letter.txt.p7m")

@@ -7,6 +7,8 @@ $ tokensign sign ...     a line for bash; the PIN comes from the file `pin` unle
 letter.txt.p7s: ...      what it prints, standard error included; "..." in a line stands for any text,
                          and a line "..." for any lines
 ? 1                      its exit code, unless that is 0
+
+So are the sessions in the README and the manual.
 """
 
 from __future__ import annotations
@@ -18,14 +20,22 @@ import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.cli.conftest import Terminal
+
+ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if "```console\n" in page.read_text()
+]
 
 
 @dataclass
@@ -68,20 +78,52 @@ def without_blank_lines(output: str) -> str:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_session_goes_as_written(
-    script: Path, new_terminal: Callable[[Path], Any], request: pytest.FixtureRequest, tmp_path: Path
+    script: Path, new_terminal: Callable[[Path], Terminal], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     empty, steps = parse(script.read_text())
     if not empty:
         shutil.copytree(request.getfixturevalue("furnished"), tmp_path, dirs_exist_ok=True)
+    play(steps, new_terminal(tmp_path), script.name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_session_of_the_manual_goes_as_written(
+    page: Path, new_terminal: Callable[[Path], Terminal], tmp_path: Path
+) -> None:
+    """All ```console blocks of a page are one session; what it does not show of an output may be anything."""
+    steps = sessions_of(page)
     terminal = new_terminal(tmp_path)
-    programs = tmp_path / "bin"
+    terminal.write("contract.pdf", "%PDF-1.4\n")
+    terminal.write("letter.txt", "Dear Bob,\n\nthe figures are good.\n")
+    if not any("token init" in step.command for step in steps):
+        terminal.run("token", "init", "acme", "--so-pin-source", "file:so-pin")
+    play(steps, terminal, page.name)
+
+
+def sessions_of(page: Path) -> list[Step]:
+    """The steps of the ```console blocks of a page."""
+    lines: list[str] = []
+    within = False
+    for line in page.read_text().splitlines():
+        if line.startswith("```"):
+            within = line == "```console"
+        lines.append(line if within and not line.startswith("```") else "")  # so that numbers stay true
+    _, steps = parse("\n".join(lines))
+    for step in steps:
+        step.expected = step.expected or ["..."]
+    return steps
+
+
+def play(steps: list[Step], terminal: Terminal, name: str) -> None:
+    """Do what a session says, and compare what is printed."""
+    programs = terminal.folder / "bin"
     programs.mkdir()
     (programs / "tokensign").write_text(f'#!/bin/sh\nexec {shlex.join(terminal.command())} "$@"\n')
     (programs / "tokensign").chmod(0o755)
     for step in steps:
         done = subprocess.run(
             ["bash", "-c", step.command],
-            cwd=tmp_path,
+            cwd=terminal.folder,
             env=terminal.environment | {"PATH": f"{programs}:{terminal.environment['PATH']}"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -94,7 +136,7 @@ def test_session_goes_as_written(
         if not step.fits(output) or done.returncode != step.code:
             difference = "\n".join(difflib.ndiff(step.expected, output.splitlines()))
             pytest.fail(
-                f"{script.name}:{step.number}: $ {step.command}\n{difference}\n? {done.returncode}",
+                f"{name}:{step.number}: $ {step.command}\n{difference}\n? {done.returncode}",
                 pytrace=False,
             )
         assert "Traceback" not in output

@@ -2,71 +2,220 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
 from tokensign.cli.command import PATH, Cli, Command
-from tokensign.cli.inputs import open_token
+from tokensign.cli.inputs import open_token, password_from, secret_key_from
 from tokensign.cli.output import named
-from tokensign.files import STANDARD_STREAM, open_input
+from tokensign.cms.authenticated import AUTHENTICATED_DATA
+from tokensign.cms.compressed import COMPRESSED_DATA
+from tokensign.cms.content_info import (
+    AUTH_ENVELOPED_DATA,
+    CONTENT_TYPE_NAMES,
+    ENVELOPED_DATA,
+    open_content_info,
+)
+from tokensign.cms.digested import DIGESTED_DATA
+from tokensign.cms.encrypted import ENCRYPTED_DATA
+from tokensign.cms.layers import OpenedLayer, open_layers, walk_layers
+from tokensign.errors import KeyNotFoundError, UnsupportedError, UsageError
+from tokensign.files import STANDARD_STREAM, open_input, open_output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from tokensign.token import Token, TokenKey
+    from tokensign.keys import DecryptionKey
+    from tokensign.token import Token
 
 __all__ = ["decrypt"]
+
+_FOR_RECIPIENTS: Final = (ENVELOPED_DATA, AUTH_ENVELOPED_DATA, AUTHENTICATED_DATA)
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """Where keys come from, as the options say."""
+
+    key: str | None
+    password_source: str | None
+    secret_key_source: str | None
 
 
 @click.command(cls=Command)
 @click.argument("source", metavar="INPUT", type=PATH)
 @click.option("--key", metavar="KEY", help="The key to decrypt with. [default: the one that fits]")
+@click.option(
+    "--password-source", metavar="SPEC", help="Decrypt with a password: prompt, env:, file: or fd:."
+)
+@click.option(
+    "--secret-key-source", metavar="SPEC", help="Where the key of EncryptedData comes from, in hexadecimal."
+)
 @click.option("-o", "--output", metavar="OUT", type=PATH, required=True, help="Where the content goes.")
+@click.option("--all-layers", is_flag=True, help="Open messages inside messages, too.")
 @click.option("--legacy", is_flag=True, help="Accept the algorithms of old messages.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.pass_obj
-def decrypt(cli: Cli, source: str, key: str | None, output: str, legacy: bool, force: bool) -> None:
-    """Decrypt INPUT with a key on a token; the key is found by the certificates there.
+def decrypt(
+    cli: Cli,
+    source: str,
+    key: str | None,
+    password_source: str | None,
+    secret_key_source: str | None,
+    output: str,
+    all_layers: bool,
+    legacy: bool,
+    force: bool,
+) -> None:
+    """Decrypt INPUT with a key on a token, found by the certificates and identifiers there, or a password.
 
-    OUT appears only when all of INPUT was decrypted. What AES-CBC had encrypted may have been changed on
-    its way; the result says so.
+    INPUT may also be AuthenticatedData or DigestedData, whose content is checked, or, with
+    --secret-key-source, EncryptedData. OUT appears only when all of INPUT was decrypted and checked. What
+    AES-CBC had encrypted may have been changed on its way; the result says so.
 
     \b
     Examples:
       tokensign decrypt contract.pdf.p7m -o contract.pdf
       tokensign decrypt mail.eml --key bob -o -
+      tokensign decrypt contract.pdf.p7m --password-source prompt -o contract.pdf
     """
-    from tokensign.cms.content_info import CONTENT_TYPE_NAMES
-    from tokensign.cms.decrypt import decrypt_to_file
     from tokensign.smime.unwrap import open_message
 
+    if secret_key_source and all_layers:
+        raise UsageError("--secret-key-source opens one layer, and --all-layers was given")
+    sources = _Keys(key, password_source, secret_key_source)
     with (
         open_input(source) as stream,
-        open_token(cli, key) as token,
         open_message(stream) as opened,
+        _keys(cli, sources, needed=not secret_key_source and _is_for_recipients(opened.cms)) as keys,
         cli.output.progress(opened.cms, f"decrypting {source}") as message,
+        open_output(output, force=force, mode=0o600) as destination,
     ):
-        result = decrypt_to_file(message, _decrypters(token, key), output, force=force, legacy=legacy)
-    state = (
-        "unchanged since it was encrypted"
-        if result.authenticated
-        else "not authenticated, anybody may have changed it"
-    )
-    cli.output.status(f"{named(output)}: decrypted ({result.cipher.name}, {state})")
-    cli.output.document(
-        {
-            "output": output,
-            "content_type": CONTENT_TYPE_NAMES.get(result.content_type, result.content_type),
-            "cipher": result.cipher.name,
-            "authenticated": result.authenticated,
-        },
-        on_stderr=output == STANDARD_STREAM,
-    )
+        if all_layers:
+            layers = open_layers(message, keys, destination, legacy=legacy).layers
+        else:
+            layers = (_open(message, keys, sources, destination, legacy=legacy),)
+    _report(cli, output, layers, all_layers=all_layers)
 
 
-def _decrypters(token: Token, key: str | None) -> Sequence[TokenKey]:
+@contextlib.contextmanager
+def _keys(cli: Cli, sources: _Keys, *, needed: bool) -> Iterator[Sequence[DecryptionKey]]:
+    """What may open the message: the password, and unless that is given alone, keys of the token."""
+    found: list[DecryptionKey] = []
+    if sources.password_source:
+        found.append(password_from(sources.password_source, "the message"))
+    if not needed or (found and not sources.key):
+        yield found
+        return
+    with open_token(cli, sources.key) as token:
+        yield [*found, *(_named(token, sources.key) if sources.key else _all(token))]
+
+
+def _named(token: Token, name: str) -> Sequence[DecryptionKey]:
+    """The private key with a name, or else the AES key."""
     from tokensign.algorithms import KeyUsage
-    from tokensign.token import open_decrypters, open_key
+    from tokensign.token import open_key, open_secret_key, open_secret_keys
+    from tokensign.uri import KeyUri, is_uri
 
-    return [open_key(token, key, KeyUsage.DECRYPT)] if key else open_decrypters(token)
+    if is_uri(name) and KeyUri.parse(name).type == "secret-key":
+        return [open_secret_key(token, name)]
+    try:
+        return [open_key(token, name, KeyUsage.DECRYPT)]
+    except KeyNotFoundError:
+        if not any(name in (entry.label, entry.key_identifier.hex()) for entry in open_secret_keys(token)):
+            raise
+        return [open_secret_key(token, name)]
+
+
+def _all(token: Token) -> Sequence[DecryptionKey]:
+    from tokensign.token import open_decrypters, open_secret_keys
+
+    return [*open_decrypters(token), *open_secret_keys(token)]
+
+
+def _is_for_recipients(message: BinaryIO) -> bool:
+    """Whether keys of recipients are needed to open a message, or one that can be seen in it."""
+    start = message.tell()
+    found = any(layer.kind in _FOR_RECIPIENTS for layer in walk_layers(message))
+    message.seek(start)
+    return found
+
+
+def _open(
+    message: BinaryIO, keys: Sequence[DecryptionKey], sources: _Keys, output: BinaryIO, *, legacy: bool
+) -> OpenedLayer:
+    """Open the outermost layer; the content goes to `output` as it stands."""
+    from tokensign.cms.authenticated import verify_authenticated_data
+    from tokensign.cms.decrypt import decrypt as decrypt_content
+    from tokensign.cms.digested import verify_digested_data
+    from tokensign.cms.encrypted import decrypt_with_key
+
+    start = message.tell()
+    kind, _ = open_content_info(message)
+    message.seek(start)
+    if kind == COMPRESSED_DATA:
+        raise UnsupportedError("this message is compressed-data", hint="use `tokensign decompress`")
+    if kind == ENCRYPTED_DATA:
+        if sources.secret_key_source is None:
+            raise UsageError(
+                "this message is encrypted-data, whose key is no recipient's",
+                hint="give the key, in hexadecimal, with --secret-key-source env:NAME, file:PATH or fd:N",
+            )
+        secret_key = secret_key_from(sources.secret_key_source, "the message")
+        result = decrypt_with_key(message, secret_key, output, legacy=legacy)
+    elif kind == AUTHENTICATED_DATA:
+        checked = verify_authenticated_data(message, keys, output, legacy=legacy)
+        return OpenedLayer(kind, checked.content_type, authenticated=True)
+    elif kind == DIGESTED_DATA:
+        return OpenedLayer(kind, verify_digested_data(message, output, legacy=legacy).content_type)
+    else:
+        result = decrypt_content(message, keys, output, legacy=legacy)
+    return OpenedLayer(kind, result.content_type, result.cipher, result.authenticated)
+
+
+def _report(cli: Cli, output: str, layers: Sequence[OpenedLayer], *, all_layers: bool) -> None:
+    for layer in layers:
+        cli.output.status(f"{named(output)}: {_done(layer)}")
+    content_type = layers[-1].content_type
+    inside = CONTENT_TYPE_NAMES.get(content_type, content_type)
+    if inside != "data":
+        hint = "see `tokensign inspect`" if all_layers else "--all-layers opens it or makes a file of it"
+        cli.output.status(f"{named(output)}: the content is {inside}; {hint}")
+    outermost = layers[0]
+    document = {
+        "output": output,
+        "content_type": inside,
+        "cipher": outermost.cipher.name if outermost.cipher else None,
+        "authenticated": outermost.authenticated,
+        "layers": [
+            {
+                "kind": CONTENT_TYPE_NAMES.get(layer.kind, layer.kind),
+                "cipher": layer.cipher.name if layer.cipher else None,
+                "authenticated": layer.authenticated,
+            }
+            for layer in layers
+        ],
+    }
+    cli.output.document(document, on_stderr=output == STANDARD_STREAM)
+
+
+def _done(layer: OpenedLayer) -> str:
+    """What was done with a layer, and what that says of the content."""
+    if layer.cipher:
+        state = (
+            "unchanged since it was encrypted"
+            if layer.authenticated
+            else "not authenticated, anybody may have changed it"
+        )
+        return f"decrypted ({layer.cipher.name}, {state})"
+    return _OTHERS_DONE.get(layer.kind, "taken out of its signature, which was not verified")
+
+
+_OTHERS_DONE: Final = {
+    AUTHENTICATED_DATA: "authenticated (unchanged since somebody who has the key made it)",
+    DIGESTED_DATA: "has the digest that the message says, which anybody can make",
+    COMPRESSED_DATA: "decompressed",
+}

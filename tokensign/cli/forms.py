@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import click
 
 from tokensign.cms.pem import armor
-from tokensign.files import spool
+from tokensign.files import STANDARD_STREAM, spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["written_as"]
+__all__ = ["FORMS", "written_as", "written_as_smime"]
+
+FORMS: Final = click.Choice(["der", "pem", "smime"])
 
 
 @contextlib.contextmanager
@@ -24,3 +29,24 @@ def written_as(form: str, destination: BinaryIO) -> Iterator[BinaryIO]:
         yield message
         message.seek(0)
         armor(message, destination)
+
+
+@contextlib.contextmanager
+def written_as_smime(
+    content: BinaryIO, source: str, smime_type: str, destination: BinaryIO
+) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """A MIME entity of the content, and where to write the DER message that is made of it.
+
+    Args:
+        content: What the message is about.
+        source: Where that came from; a file gives the entity its name.
+        smime_type: As for `tokensign.smime.compose.write_pkcs7_mime`.
+        destination: Receives the S/MIME message.
+    """
+    from tokensign.smime.compose import as_entity, write_pkcs7_mime
+
+    name = None if source == STANDARD_STREAM else Path(source).name
+    with as_entity(content, name) as entity, spool() as message:
+        yield entity, message
+        message.seek(0)
+        write_pkcs7_mime(message, smime_type, destination)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tokensign.algorithms import KeyUsage
     from tokensign.cli.command import Cli
+    from tokensign.keys import Password
     from tokensign.token import Module, Pin, Token, TokenKey
     from tokensign.uri import KeyUri
 
@@ -29,9 +30,11 @@ __all__ = [
     "find_key",
     "module_of",
     "open_token",
+    "password_from",
     "pin_from",
     "read_certificates",
     "require_valid_now",
+    "secret_key_from",
     "token_name",
     "trust_anchors",
 ]
@@ -94,15 +97,49 @@ def pin_from(specification: str | None, purpose: str, *, repeat: bool = False) -
         purpose: What it is for, for the prompt.
         repeat: Whether it is a new PIN.
     """
+    return _secret_from(specification or "prompt", "PIN", purpose, repeat=repeat)
+
+
+def password_from(specification: str, purpose: str, *, repeat: bool = False) -> Password:
+    """A password of a message; the sources are those of PINs.
+
+    Args:
+        specification: As --password-source takes it.
+        purpose: What it is for, for the prompt.
+        repeat: Whether it is a new password.
+    """
+    from tokensign.keys import Password
+
+    return Password(_secret_from(specification, "password", purpose, repeat=repeat).reveal())
+
+
+def secret_key_from(specification: str, purpose: str) -> bytes:
+    """A symmetric key in hexadecimal; the sources are those of PINs.
+
+    Args:
+        specification: As --secret-key-source takes it.
+        purpose: What it is for, for the prompt.
+
+    Raises:
+        UsageError: What comes is not hexadecimal; it is not repeated.
+    """
+    text = _secret_from(specification, "secret key", purpose, repeat=False).reveal()
+    try:
+        return bytes.fromhex(text.decode("ascii"))
+    except ValueError:
+        raise UsageError("the secret key is not hexadecimal", hint="write it as 00ff...") from None
+
+
+def _secret_from(specification: str, what: str, purpose: str, *, repeat: bool) -> Pin:
     from tokensign.token import PromptSource, parse_pin_source
 
-    source = parse_pin_source(specification or "prompt")
-    pin = source.get(purpose)
+    source = parse_pin_source(specification, what)
+    secret = source.get(purpose)
     if repeat and isinstance(source, PromptSource):
         again = source.get(f"{purpose}, once more")
-        if not hmac.compare_digest(pin.reveal(), again.reveal()):
-            raise UsageError("the two PINs differ")
-    return pin
+        if not hmac.compare_digest(secret.reveal(), again.reveal()):
+            raise UsageError(f"the two {what}s differ")
+    return secret
 
 
 def read_certificates(files: Iterable[str]) -> list[Certificate]:

@@ -12,7 +12,7 @@ from tokensign.cli.inputs import open_token
 from tokensign.errors import UsageError
 
 if TYPE_CHECKING:
-    from tokensign.token import KeyInfo, ProtectionReport
+    from tokensign.token import KeyInfo, ProtectionReport, TokenSecretKey
 
 __all__ = ["key"]
 
@@ -29,37 +29,56 @@ def key() -> None:
     "kind",
     metavar="TYPE",
     required=True,
-    help="rsa:2048 ... rsa:8192, ec:p256, ec:p384, ec:p521 or ed25519.",
+    help="rsa:2048 ... rsa:8192, ec:p256, ec:p384, ec:p521, ed25519, x25519, x448, ml-dsa-44, ml-dsa-65, "
+    "ml-dsa-87, ml-kem-768, ml-kem-1024; or of a secret key aes:256, aes:192, aes:128.",
 )
 @click.option(
     "--usage",
     type=click.Choice(["sign", "decrypt", "both"]),
-    help="What it may be used for. [default: both for RSA, sign for the others]",
+    help="What it may be used for. [default: both for RSA, sign for the others that can]",
 )
-@click.option("--id", "identifier", metavar="HEX", help="CKA_ID. [default: made from the public key]")
+@click.option(
+    "--id",
+    "identifier",
+    metavar="HEX",
+    help="CKA_ID. [default: made from the public key; random for a secret key]",
+)
 @click.pass_obj
 def generate(cli: Cli, label: str, kind: str, usage: str | None, identifier: str | None) -> None:
-    """Generate a key pair on the token, where its private half stays.
+    """Generate a key pair or an AES key on the token, where it stays.
+
+    Only the public half of a pair leaves it. An AES key wraps the keys of messages for all who share it
+    (`encrypt --to "pkcs11:object=LABEL;type=secret-key"`).
 
     \b
-    Example:
+    Examples:
       tokensign key generate alice --type rsa:3072
+      tokensign key generate archive --type aes:256
     """
     from tokensign.algorithms import KeySpec, KeyUsage
-    from tokensign.token import generate_key
+    from tokensign.token import generate_key, generate_secret_key
 
-    spec = KeySpec.parse(kind)
-    wanted = KeyUsage(usage) if usage else KeyUsage.BOTH if spec.algorithm == "rsa" else KeyUsage.SIGN
-    with open_token(cli, read_write=True) as token:
-        made = generate_key(token, label, spec, wanted, key_id=_hexadecimal(identifier))
-    cli.output.status(f"generated {made.spec} key {label}: {made.uri}")
-    cli.output.document(_document(made))
+    key_id = _hexadecimal(identifier)
+    document: dict[str, Any]
+    if kind.lower().startswith("aes:"):
+        if usage:
+            raise UsageError("AES keys wrap and unwrap, and --usage has no meaning for them")
+        bits = _aes_bits(kind)
+        with open_token(cli, read_write=True) as token:
+            document = _secret_document(generate_secret_key(token, label, bits, key_id=key_id))
+    else:
+        spec = KeySpec.parse(kind)
+        wanted = KeyUsage(usage) if usage else KeyUsage.BOTH if spec.algorithm == "rsa" else None
+        with open_token(cli, read_write=True) as token:
+            document = _document(generate_key(token, label, spec, wanted, key_id=key_id))
+    cli.output.status(f"generated {document['type']} key {label}: {document['uri']}")
+    cli.output.document(document)
 
 
 @key.command("list")
 @click.pass_obj
 def list_keys(cli: Cli) -> None:
-    """List the private keys on a token.
+    """List the private keys and AES keys on a token.
 
     \b
     Example:
@@ -68,17 +87,18 @@ def list_keys(cli: Cli) -> None:
     from tokensign import token as tokens
 
     with open_token(cli) as token:
-        found = tokens.list_keys(token)
-    cli.output.document([_document(entry) for entry in found])
+        found = [_document(entry) for entry in tokens.list_keys(token)]
+        found += [_secret_document(entry) for entry in tokens.open_secret_keys(token)]
+    cli.output.document(found)
     cli.output.table(
         ("label", "type", "usages", "certificate", "id"),
         [
             (
-                entry.label,
-                entry.spec,
-                ", ".join(sorted(entry.usages)),
-                "yes" if entry.has_certificate else "no",
-                entry.id.hex(),
+                entry["label"],
+                entry["type"],
+                ", ".join(entry["usages"]),
+                "yes" if entry["has_certificate"] else "no",
+                entry["id"],
             )
             for entry in found
         ],
@@ -92,6 +112,9 @@ def list_keys(cli: Cli) -> None:
 def show(cli: Cli, name: str) -> None:
     """Tell all about KEY. Its name is a label, a CKA_ID in hexadecimal, or a pkcs11: URI.
 
+    With --json, its public half is there as PEM, for a CA that issues a certificate for a key that cannot
+    sign a request itself (x25519, ml-kem-768, ml-dsa-65).
+
     \b
     Example:
       tokensign key show alice
@@ -99,9 +122,9 @@ def show(cli: Cli, name: str) -> None:
     from tokensign.token import find_key
 
     with open_token(cli, name) as token:
-        document = _document(find_key(token, name))
-    cli.output.document(document)
-    cli.output.fields(document)
+        found = find_key(token, name)
+    cli.output.document(_document(found) | {"public_key": _public_key(found)})
+    cli.output.fields(_document(found))
 
 
 @key.command()
@@ -196,6 +219,48 @@ def _document(found: KeyInfo) -> dict[str, Any]:
         "local": found.local,
         "always_authenticate": found.always_authenticate,
     }
+
+
+def _secret_document(found: TokenSecretKey) -> dict[str, Any]:
+    """A secret key in the words of a private one; what is null is not asked of the token."""
+    protection = dict.fromkeys(
+        (
+            "sensitive",
+            "extractable",
+            "always_sensitive",
+            "never_extractable",
+            "private",
+            "local",
+            "always_authenticate",
+        )
+    )
+    return {
+        "label": found.label,
+        "id": found.key_identifier.hex(),
+        "type": f"aes:{8 * found.key_size}",
+        "usages": ["unwrap", "wrap"],
+        "uri": str(found.uri),
+        "has_certificate": False,
+        **protection,
+    }
+
+
+def _public_key(found: KeyInfo) -> str | None:
+    """The public half, SubjectPublicKeyInfo as PEM."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    if found.public_key is None:
+        return None
+    return found.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
+
+
+def _aes_bits(kind: str) -> int:
+    bits = kind.partition(":")[2]
+    if bits not in {"128", "192", "256"}:
+        raise UsageError(
+            f"{kind!r} is not a key type that can be generated", hint="use aes:256, aes:192 or aes:128"
+        )
+    return int(bits)
 
 
 def _hexadecimal(text: str | None) -> bytes | None:

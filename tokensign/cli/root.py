@@ -19,8 +19,11 @@ _COMMANDS: Final = {
     "cert": ("tokensign.cli.cert", "cert", "Request, import and export certificates."),
     "sign": ("tokensign.cli.sign", "sign", "Sign a file."),
     "verify": ("tokensign.cli.verify", "verify", "Verify a signature."),
-    "encrypt": ("tokensign.cli.encrypt", "encrypt", "Encrypt a file to certificates."),
+    "encrypt": ("tokensign.cli.encrypt", "encrypt", "Encrypt a file to certificates and passwords."),
     "decrypt": ("tokensign.cli.decrypt", "decrypt", "Decrypt a file."),
+    "compress": ("tokensign.cli.compress", "compress", "Compress a file."),
+    "decompress": ("tokensign.cli.compress", "decompress", "Decompress a file."),
+    "certs": ("tokensign.cli.certs", "certs", "Put certificates into a message, or take them out."),
     "inspect": ("tokensign.cli.inspect", "inspect", "Tell what is in a message or certificate."),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -10,17 +11,18 @@ import click
 
 from tokensign.algorithms import SIGNATURE_FAMILIES, KeyUsage
 from tokensign.cli.command import PATH, Cli, Command
-from tokensign.cli.forms import written_as
+from tokensign.cli.forms import FORMS, written_as, written_as_smime
 from tokensign.cli.inputs import default_output, find_key, read_certificates, require_valid_now
 from tokensign.cli.output import named
 from tokensign.errors import BadSignatureError, KeyNotFoundError, UsageError
-from tokensign.files import STANDARD_STREAM, chunks, open_input, open_output, spool
+from tokensign.files import STANDARD_STREAM, chunks, open_input, open_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tokensign.cms.content_info import Content
     from tokensign.cms.signed import SigningOptions
-    from tokensign.cms.signed_data import SignedData
+    from tokensign.cms.signed_data import SignedData, SignerInfo
     from tokensign.token import TokenKey
 
 __all__ = ["sign"]
@@ -37,7 +39,7 @@ __all__ = ["sign"]
 @click.option(
     "--attached/--detached", default=False, help="Put the content into the message, or not (default)."
 )
-@click.option("--form", type=click.Choice(["der", "pem", "smime"]), default="der", show_default=True)
+@click.option("--form", type=FORMS, default="der", show_default=True)
 @click.option("--digest", metavar="NAME", help="sha256, sha384, sha512, sha3-256 ... [default: the key's]")
 @click.option("--scheme", type=click.Choice(SIGNATURE_FAMILIES), help="[default: the key's]")
 @click.option(
@@ -45,6 +47,15 @@ __all__ = ["sign"]
 )
 @click.option(
     "--add-to", "existing", metavar="EXISTING", type=PATH, help="Add the signature to this message."
+)
+@click.option(
+    "--countersign", metavar="EXISTING", type=PATH, help="Sign a signature of this message instead of INPUT."
+)
+@click.option(
+    "--signer",
+    metavar="NUMBER",
+    help="Which signature is countersigned, as `inspect` counts; 1.2 is the second countersignature of the "
+    "first. [default: the only one]",
 )
 @click.option(
     "--identifier",
@@ -68,6 +79,8 @@ def sign(
     scheme: str | None,
     chain: tuple[str, ...],
     existing: str | None,
+    countersign: str | None,
+    signer: str | None,
     identifier: str,
     no_certificates: bool,
     check: bool,
@@ -83,10 +96,18 @@ def sign(
       tokensign sign contract.pdf --key alice
       tokensign sign contract.pdf --key alice --scheme rsa-pss --form pem -o contract.pem
       tokensign sign contract.pdf --key bob --add-to contract.pdf.p7s -o both.p7s
+      tokensign sign contract.pdf --key notary --countersign contract.pdf.p7s -o witnessed.p7s
     """
     from tokensign import algorithms
     from tokensign.cms.signed import SigningOptions
 
+    if existing and countersign:
+        raise UsageError("--add-to and --countersign are two things; do one after the other")
+    if signer and not countersign:
+        raise UsageError("--signer belongs to --countersign")
+    changed = existing or countersign
+    if changed and form == "smime":
+        raise UsageError(f"{'--add-to' if existing else '--countersign'} makes der or pem, not smime")
     options = SigningOptions(
         family=scheme,
         digest=algorithms.digest(digest) if digest else None,
@@ -100,18 +121,19 @@ def sign(
         content = stack.enter_context(open_input(source))
         destination = stack.enter_context(open_output(target, force=force))
         signers = [stack.enter_context(find_key(cli, name, KeyUsage.SIGN)) for name in keys]
-        for signer in signers:
-            _check(signer)
+        for entry in signers:
+            _check(entry)
         watched = stack.enter_context(cli.output.progress(content, f"signing {source}"))
-        if existing:
-            if form == "smime":
-                raise UsageError("--add-to makes der or pem, not smime")
-            message = _read_existing(stack, existing)
+        if changed:
+            message = _read_existing(stack, changed)
             attached = message.content is not None
-            _add(message, signers, watched, destination, options, form=form)
+            with written_as(form, destination) as result:
+                if existing:
+                    _add(message, signers, watched, result, options)
+                else:
+                    _countersign(message, signer, signers, watched, result, options)
         elif form == "smime":
-            name = None if source == STANDARD_STREAM else Path(source).name
-            _sign_smime(watched, signers, destination, options, attached=attached, name=name)
+            _sign_smime(watched, signers, destination, options, attached=attached, source=source)
         else:
             _sign_plain(watched, signers, destination, options, attached=attached, form=form)
     _report(cli, target, signers, options, attached=attached, form=form)
@@ -152,21 +174,20 @@ def _sign_smime(
     options: SigningOptions,
     *,
     attached: bool,
-    name: str | None,
+    source: str,
 ) -> None:
     from tokensign.cms.signed import schemes_of, sign_attached, sign_detached
-    from tokensign.smime.compose import as_entity, write_multipart_signed, write_pkcs7_mime
+    from tokensign.smime.compose import as_entity, write_multipart_signed
 
-    with as_entity(content, name) as entity, spool() as message:
-        if attached:
+    if attached:
+        with written_as_smime(content, source, "signed-data", destination) as (entity, message):
             sign_attached(entity, signers, message, options)
-            message.seek(0)
-            write_pkcs7_mime(message, "signed-data", destination)
-        else:
-            signature = sign_detached(entity, signers, options)
-            entity.seek(0)
-            digests = [scheme.digest for scheme in schemes_of(signers, options)]
-            write_multipart_signed(entity, signature, digests, destination)
+        return
+    with as_entity(content, None if source == STANDARD_STREAM else Path(source).name) as entity:
+        signature = sign_detached(entity, signers, options)
+        entity.seek(0)
+        digests = [scheme.digest for scheme in schemes_of(signers, options)]
+        write_multipart_signed(entity, signature, digests, destination)
 
 
 def _read_existing(stack: contextlib.ExitStack, name: str) -> SignedData:
@@ -185,26 +206,72 @@ def _add(
     message: SignedData,
     signers: Sequence[TokenKey],
     content: BinaryIO,
-    destination: BinaryIO,
+    output: BinaryIO,
     options: SigningOptions,
-    *,
-    form: str,
 ) -> None:
     """Add signatures; INPUT must be what the message signs, also where the message has it in itself."""
     from tokensign.cms.signed import add_signatures
 
-    with written_as(form, destination) as output:
-        if message.content is None:
-            _require_signed(message, content)
-            add_signatures(message, signers, output, options, content)
-            return
-        if any(content.read(len(piece)) != piece for piece in message.content.chunks()) or content.read(1):
-            raise UsageError("INPUT is not the content that the message holds")
+    if message.content is None:
+        _require_signed(message, content)
+        add_signatures(message, signers, output, options, content)
+    else:
+        _require_held(message.content, content)
         add_signatures(message, signers, output, options)
 
 
+def _countersign(
+    message: SignedData,
+    number: str | None,
+    signers: Sequence[TokenKey],
+    content: BinaryIO,
+    output: BinaryIO,
+    options: SigningOptions,
+) -> None:
+    """Sign a signature; INPUT must be what the message signs, and no signature may be about anything else."""
+    from tokensign.cms.countersignature import add_countersignatures
+
+    path = _path_of(number, message.signer_infos)
+    if message.content is not None:
+        _require_held(message.content, content)
+        content.seek(0)
+    _require_signed(message, content)
+    add_countersignatures(message, signers, output, options, path=path)
+
+
+def _path_of(number: str | None, signatures: Sequence[SignerInfo]) -> list[int]:
+    """The signature that "1.2" names, counted from 0; without a name the only one."""
+    from tokensign.cms.countersignature import countersignatures_of
+
+    if number is None:
+        if len(signatures) > 1:
+            raise UsageError(
+                f"the message has {len(signatures)} signatures", hint="say which one with --signer NUMBER"
+            )
+        number = "1"
+    if not re.fullmatch(r"[1-9][0-9]{0,3}(\.[1-9][0-9]{0,3})*", number):
+        raise UsageError(
+            f"{number!r} names no signature", hint="write 1, 2, 1.1 ... as `inspect` counts them"
+        )
+    path = [int(part) - 1 for part in number.split(".")]
+    for position in path:
+        if position >= len(signatures):
+            raise UsageError(
+                f"there is no signature {number} in the message",
+                hint="`tokensign inspect` lists those there are",
+            )
+        signatures = countersignatures_of(signatures[position])
+    return path
+
+
+def _require_held(held: Content, content: BinaryIO) -> None:
+    """Refuse content that is not what a message has in itself."""
+    if any(content.read(len(piece)) != piece for piece in held.chunks()) or content.read(1):
+        raise UsageError("INPUT is not the content that the message holds")
+
+
 def _require_signed(message: SignedData, content: BinaryIO) -> None:
-    """Refuse content that is not what the signatures of a detached message are about."""
+    """Refuse content that is not what the signatures of a message are about."""
     from tokensign.cms.verify import verify_signatures
 
     start = content.tell()

@@ -15,6 +15,7 @@ from tokensign.errors import VerificationError
 from tokensign.files import STANDARD_STREAM, open_input, open_output, read_small
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from tokensign.pki.policy import TrustPolicy
@@ -51,6 +52,7 @@ _MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "not-checked": (
     show_default=True,
     help="What the signer's certificate must be meant for.",
 )
+@click.option("--countersigned", is_flag=True, help="Each signature must have a good countersignature.")
 @click.option("--any-signer", is_flag=True, help="One good signature is enough.")
 @click.option("--signature-only", is_flag=True, help="Check the signature and nobody's certificate.")
 @click.option("--legacy", is_flag=True, help="Accept SHA-1, MD5 and short RSA keys of old messages.")
@@ -72,6 +74,7 @@ def verify(
     moment: datetime | None,
     email: str | None,
     purpose: str,
+    countersigned: bool,
     any_signer: bool,
     signature_only: bool,
     legacy: bool,
@@ -82,7 +85,9 @@ def verify(
     """Verify SIGNATURE: a CMS message in DER, PEM or S/MIME.
 
     Integrity (is it what was signed?), trust (does the certificate lead to an anchor?) and identity (is
-    it whom you expect? --email) are judged separately. All signers must hold. Exit code 1: it does not hold.
+    it whom you expect? --email) are judged separately. All signers must hold. Countersignatures are told
+    beneath the signature that they sign, and decide nothing without --countersigned. Exit code 1: it does
+    not hold.
 
     \b
     Examples:
@@ -102,6 +107,7 @@ def verify(
         certificates=read_certificates(untrusted),
         any_signer=any_signer,
         legacy=legacy,
+        countersigned=countersigned,
     )
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_message(stack.enter_context(open_input(signature))))
@@ -189,11 +195,18 @@ def _show(cli: Cli, found: VerificationReport, path: str | None, *, force: bool,
     cli.output.document(document, on_stderr=on_stderr)
     tell = cli.output.status if on_stderr else cli.output.text
     for signer in found.signers:
-        tell(f"signature of {signer.name}: {'good' if signer.holds else 'NOT GOOD'}")
-        for name, verdict in signer.verdicts.items():
-            mark, colour = _MARKS[verdict.status.value]
-            tell(f"{name:9} {verdict.reason}", prefix=click.style(f"  {mark} ", fg=colour))
-        tell(f"    signed    {_when(signer)}; {signer.scheme or 'in an unknown scheme'}")
+        _tell(tell, signer, "signature")
+
+
+def _tell(tell: Callable[..., None], signer: SignerReport, what: str, margin: str = "") -> None:
+    """A signature, its verdicts, and its countersignatures beneath it."""
+    tell(f"{margin}{what} of {signer.name}: {'good' if signer.holds else 'NOT GOOD'}")
+    for name, verdict in signer.verdicts.items():
+        mark, colour = _MARKS[verdict.status.value]
+        tell(f"{name:9} {verdict.reason}", prefix=click.style(f"{margin}  {mark} ", fg=colour))
+    tell(f"{margin}    signed    {_when(signer)}; {signer.scheme or 'in an unknown scheme'}")
+    for entry in signer.countersignatures:
+        _tell(tell, entry, "countersignature", f"{margin}    ")
 
 
 def _when(signer: SignerReport) -> str:
