@@ -1,0 +1,73 @@
+"""Makes the seeds: one small message of each kind, to and from the keys in keys/.
+
+python -m fuzz.make_seeds
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from asn1crypto import pem
+
+from fuzz.identities import FOLDER, NAMES, PASSWORD, certified
+from tokensign.algorithms import MACS, content_cipher
+from tokensign.cms.certificates_only import write_certificates_only
+from tokensign.cms.compressed import compress
+from tokensign.cms.countersignature import add_countersignatures
+from tokensign.cms.digested import make_digested_data
+from tokensign.cms.encrypt import encrypt
+from tokensign.cms.recipients.key_derivation import Pbkdf2Derivation
+from tokensign.cms.recipients.password import PasswordRecipient
+from tokensign.cms.signed import SigningOptions, sign_attached, sign_detached
+from tokensign.cms.signed_data import read_signed_data
+from tokensign.keys import Password
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tokensign.cms.encrypt import Recipient
+
+CONTENT = b"seed"
+CIPHERS = ("aes-256-gcm", "aes-256-cbc", "aes-256-ccm", "chacha20-poly1305")
+ITERATIONS = 1000  # the fewest that are taken
+
+
+def main() -> None:
+    """Write them all."""
+    for name, encoded in _seeds():
+        (FOLDER / "seeds" / name).write_bytes(encoded)
+
+
+def _seeds() -> Iterator[tuple[str, bytes]]:
+    signers = [certified(name) for name in NAMES]
+    for name, signer in zip(NAMES, signers, strict=True):
+        yield f"signed-{name}.der", sign_detached(io.BytesIO(CONTENT), [signer])
+    output = io.BytesIO()
+    sign_attached(
+        io.BytesIO(CONTENT), signers[:1], output, SigningOptions(family="rsa-pss", identifier="ski")
+    )
+    yield "signed-attached-pss.der", output.getvalue()
+    countersigned = io.BytesIO()
+    message = read_signed_data(io.BytesIO(output.getvalue()))
+    add_countersignatures(message, signers[1:], countersigned, SigningOptions(include_certificates=False))
+    yield "countersigned.der", countersigned.getvalue()
+    yield "certificates.der", write_certificates_only([signers[1].certificate])
+    yield "signed.pem", pem.armor("CMS", sign_detached(io.BytesIO(CONTENT), signers[1:2]))
+    everybody: list[Recipient] = [signer.certificate for signer in signers[:2]]
+    everybody.append(
+        PasswordRecipient(Password(PASSWORD), Pbkdf2Derivation(b"fuzz-salt", ITERATIONS, MACS["hmac-sha256"]))
+    )
+    for name in CIPHERS:
+        encrypted = io.BytesIO()
+        encrypt(io.BytesIO(CONTENT), everybody, encrypted, cipher=content_cipher(name))
+        yield f"encrypted-{name}.der", encrypted.getvalue()
+    compressed, digested = io.BytesIO(), io.BytesIO()
+    compress(io.BytesIO(CONTENT), compressed)
+    yield "compressed.der", compressed.getvalue()
+    make_digested_data(io.BytesIO(CONTENT), digested)
+    yield "digested.der", digested.getvalue()
+
+
+if __name__ == "__main__":
+    main()
