@@ -6,8 +6,11 @@ belongs to the process (under pytest-xdist: to the worker).
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +47,41 @@ USER_PIN = "1234-user"
 SO_PIN = "5678-officer"
 
 
+@dataclass
+class Tally:
+    """The cases of a corpus, each counted, each failure and each skip with its reason."""
+
+    corpus: str
+    passed: int = 0
+    failures: list[str] = field(default_factory=list)
+    skips: Counter[str] = field(default_factory=Counter)
+
+    def check(self, case: object, outcome: object, expected: object) -> None:
+        """Count one case."""
+        if outcome == expected:
+            self.passed += 1
+        else:
+            self.failures.append(f"{case}: {outcome!r} instead of {expected!r}")
+
+    def skip(self, reason: str) -> None:
+        """Count one case that is not tried."""
+        self.skips[reason] += 1
+
+    def __str__(self) -> str:
+        skipped = "".join(f", {count} skipped ({reason})" for reason, count in self.skips.items())
+        return f"{self.corpus}: {self.passed} passed, {len(self.failures)} failed{skipped or ', 0 skipped'}"
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Iterator[Tally]:
+    """Counts the cases of the test; the test fails where one did."""
+    corpus = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+    tally = Tally(f"{corpus}, {request.node.name.removeprefix('test_')}")
+    yield tally
+    record_property("tally", str(tally))  # printed at the end of the run
+    assert not tally.failures, tally.failures[:20]
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run the long tests: soaks, fuzzing, gigabytes")
 
@@ -53,6 +91,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("full"):
                 item.add_marker(pytest.mark.skip(reason="runs long, only with --full"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the counts of the public test data, which the fixture `tally` records."""
+    reports = [report for category in terminalreporter.stats.values() for report in category]
+    properties = [entry for report in reports for entry in getattr(report, "user_properties", ())]
+    tallies = sorted({str(value) for name, value in properties if name == "tally"})
+    if tallies:
+        terminalreporter.section("cases of the public test data")
+        terminalreporter.write_line("\n".join(tallies))
 
 
 @pytest.fixture(scope="session")
@@ -138,6 +186,26 @@ def token_key(token: Token) -> Callable[..., TokenKey]:
             return open_key(token, generate_key(token, label, KeySpec.parse(spec), usage))
 
     return get
+
+
+@pytest.fixture(scope="session")
+def nss_token(tmp_path_factory: pytest.TempPathFactory, user_pin: str) -> Iterator[Token]:
+    """A token of NSS that knows ML-KEM and ML-DSA, fresh for this process; skips where it is not at hand."""
+    libraries = Path(os.environ.get("NSS_FORKY", Path(__file__).parents[1] / ".forky"))
+    found = next(libraries.rglob("libsoftokn3.so"), None)
+    if found is None:
+        pytest.skip("an NSS with ML-KEM is not at hand: softhsm/forky.sh fetches it")
+    database = tmp_path_factory.mktemp("nss")
+    with pytest.MonkeyPatch.context() as patch:
+        options = "certPrefix='' keyPrefix='' secmod='secmod.db' flags="
+        patch.setenv("NSS_LIB_PARAMS", f"configdir='sql:{database}' {options}")
+        ctypes.CDLL(str(found.with_name("libnssutil3.so")), ctypes.RTLD_GLOBAL)  # not where the loader looks
+        module = load_module(found)
+        empty = next(info for info in module.tokens(uninitialized=True) if not info.initialized)
+        with module.slot(empty.slot_id).get_token().open(rw=True, so_pin="") as session:
+            session.init_pin(user_pin)
+        with open_token(module, empty.label, Pin(user_pin), read_write=True) as opened:
+            yield opened
 
 
 @pytest.fixture

@@ -7,12 +7,15 @@ import pytest
 from asn1crypto import algos
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 
+from tokensign import der
 from tokensign.algorithms import (
     CONTENT_CIPHERS,
     CURVES,
     DEFAULT_CONTENT_CIPHER,
     DIGESTS,
+    ML_DSA,
     SIGNATURE_FAMILIES,
+    ContentCipher,
     Digest,
     KeySpec,
     KeyUsage,
@@ -155,7 +158,7 @@ def test_a_curve_is_the_same_everywhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("entry", STRONG, ids=lambda entry: entry.name)
-@pytest.mark.parametrize("family", SIGNATURE_FAMILIES)
+@pytest.mark.parametrize("family", [family for family in SIGNATURE_FAMILIES if family != "ml-dsa"])
 def test_a_scheme_names_its_algorithm(family: str, entry: Digest) -> None:
     if family == "eddsa" and entry.name != "sha512":
         with pytest.raises(UnsupportedError, match=r"eddsa with .* are not made") as failure:
@@ -175,6 +178,21 @@ def test_a_scheme_names_its_algorithm(family: str, entry: Digest) -> None:
     assert (scheme.mechanism, scheme.salt_size) == (mechanism, salt_size)
     assert scheme.prehashed is (family != "eddsa")
     assert str(scheme) == f"{family} with {entry.name}"
+
+
+@pytest.mark.parametrize("entry", STRONG, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("oid", ML_DSA)
+def test_ml_dsa_goes_with_digests_as_strong_as_its_parameter_set(oid: str, entry: Digest) -> None:
+    """RFC 9882 section 3.3; the algorithm has no parameters."""
+    found = ML_DSA[oid]
+    if entry.size < found.digest_size:
+        with pytest.raises(UnsupportedError, match=rf"{found.name} with {entry.name} are not made"):
+            signature_scheme("ml-dsa", entry, found.name)
+        return
+    scheme = signature_scheme("ml-dsa", entry, found.name)
+    assert scheme.algorithm_identifier == der.sequence(der.object_identifier(oid))
+    assert (scheme.mechanism, scheme.prehashed) == ("ML_DSA", False)
+    assert str(scheme) == f"{found.name} with {entry.name}"
 
 
 @pytest.mark.parametrize("entry", STRONG, ids=lambda entry: entry.name)
@@ -233,11 +251,27 @@ def test_keys_that_do_not_sign_have_no_scheme() -> None:
 def test_a_cipher_is_found_by_name_and_oid(name: str) -> None:
     cipher = content_cipher(name)
     assert content_cipher(name.upper()) is content_cipher(cipher.oid) is cipher
-    assert cipher.name == f"aes-{cipher.key_size * 8}-{cipher.mode}"
-    assert cipher.authenticated is (cipher.mode == "gcm")
-    assert algos.EncryptionAlgorithmId(cipher.oid).native == name.replace("-", "").replace(
-        cipher.mode, f"_{cipher.mode}"
-    )
+    assert cipher.name == name
+    assert cipher.authenticated is (cipher.mode != "cbc")
+
+
+@pytest.mark.parametrize(
+    ("cipher", "expected"),
+    [
+        (cipher, {"des-ede3-cbc": "tripledes_3key", "rc2-cbc": "rc2"}.get(cipher.name))
+        for cipher in CONTENT_CIPHERS.values()
+        if cipher.mode != "chacha20"  # younger than asn1crypto
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_a_cipher_is_the_same_to_asn1crypto(cipher: ContentCipher, expected: str | None) -> None:
+    algorithm = algos.EncryptionAlgorithmId(cipher.oid).native
+    assert algorithm == (expected or f"aes{cipher.key_size * 8}_{cipher.mode}")
+
+
+def test_the_old_ciphers_are_legacy() -> None:
+    weak = {cipher.name for cipher in CONTENT_CIPHERS.values() if cipher.strength is not Strength.STRONG}
+    assert weak == {"des-ede3-cbc", "rc2-cbc"}
 
 
 def test_the_default_cipher_is_authenticated() -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tokensign.cms.countersignature import add_countersignatures
 from tokensign.cms.signed import SigningOptions, sign_attached, sign_detached
+from tokensign.cms.signed_data import read_signed_data
 from tokensign.errors import MalformedError, OutputExistsError, UsageError, VerificationError
 from tokensign.pki.ca import issue as issue_under
 from tokensign.pki.ca import root_certificate, self_signed
@@ -266,6 +268,60 @@ def test_integrity_that_was_not_proved_does_not_hold() -> None:
     assert not signer.holds
 
 
+# --- countersignatures
+
+
+def countersigned(message: io.BytesIO, *signers: TokenKey) -> io.BytesIO:
+    output = io.BytesIO()
+    add_countersignatures(read_signed_data(message), signers, output)
+    return io.BytesIO(output.getvalue())
+
+
+def test_a_countersignature_is_judged_beneath_its_signature(alice: TokenKey, trusting: Expectations) -> None:
+    report = verify(countersigned(signed(alice), alice), replace(trusting, email=EMAIL))
+    (signer,) = report.signers
+    (countersigner,) = signer.countersignatures
+    assert countersigner.holds
+    assert countersigner.integrity.reason == "the signature above is what was signed"
+    assert countersigner.trust.reason == "issued under CN=Root,O=Acme"
+    assert countersigner.identity.status is Status.NOT_CHECKED
+    assert signer.witness is None
+    assert report.to_json()["signers"][0]["countersignatures"][0]["signer"] == "CN=Alice,O=Acme"
+
+
+def test_a_bad_countersignature_does_no_harm(
+    alice: TokenKey, mallory: TokenKey, trusting: Expectations
+) -> None:
+    report = verify(countersigned(signed(alice), mallory), trusting)
+    assert report.holds
+    (countersigner,) = report.signers[0].countersignatures
+    assert not countersigner.holds
+    assert countersigner.trust.status is Status.FAILED
+
+
+def test_a_witness_who_is_asked_for_must_be_there(alice: TokenKey, trusting: Expectations) -> None:
+    error = failure(signed(alice), replace(trusting, countersigned=True))
+    assert str(error) == "the signature of CN=Alice,O=Acme does not hold: nobody countersigned it"
+
+
+def test_a_witness_who_is_asked_for_must_be_trusted(
+    alice: TokenKey, mallory: TokenKey, trusting: Expectations
+) -> None:
+    message = countersigned(signed(alice), mallory)
+    error = failure(message, replace(trusting, countersigned=True))
+    assert "no countersignature holds; that of CN=Mallory: no path" in str(error)
+    assert error.report.signers[0].verdicts["witness"].status is Status.FAILED
+
+
+def test_one_good_witness_among_bad_ones_is_enough(
+    alice: TokenKey, mallory: TokenKey, trusting: Expectations
+) -> None:
+    message = countersigned(signed(alice), mallory, alice)
+    (signer,) = verify(message, replace(trusting, countersigned=True)).signers
+    assert signer.witness == Verdict(Status.PASSED, "countersigned by CN=Alice,O=Acme")
+    assert signer.to_json()["witness"]["status"] == "passed"
+
+
 # --- content
 
 
@@ -337,6 +393,7 @@ def test_the_json_report_has_stable_keys(alice: TokenKey, trusting: Expectations
                     "reason": f"the certificate belongs to {EMAIL}",
                     "hint": None,
                 },
+                "countersignatures": [],
             }
         ],
     }

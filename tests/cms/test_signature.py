@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils, x25519
 
 from tokensign import der
 from tokensign.algorithms import (
@@ -80,8 +80,8 @@ def test_ed25519_goes_with_sha512_only() -> None:
 
 
 def test_an_unknown_algorithm_is_not_supported() -> None:
-    with pytest.raises(UnsupportedError, match=r"1\.2\.840\.10040\.4\.3"):
-        read_signature_algorithm(identifier("1.2.840.10040.4.3"), SHA1)
+    with pytest.raises(UnsupportedError, match=r"signature algorithm 1\.2\.3\.4 is not supported"):
+        read_signature_algorithm(identifier("1.2.3.4"), SHA1)
 
 
 @pytest.mark.parametrize("encoded", [b"", b"\x30\x00", b"\x30\x03\x02\x01\x00", der.NULL])
@@ -95,9 +95,10 @@ def test_pss_parameters_are_read() -> None:
     assert read_signature_algorithm(encoded, SHA256) == ReceivedScheme("rsa-pss", SHA256, SHA512, 20)
 
 
-def test_pss_parameters_that_are_left_out_mean_sha1() -> None:
-    """RFC 4055 section 3.1; which makes it a legacy signature."""
-    assert read_signature_algorithm(pss(), SHA1) == ReceivedScheme("rsa-pss", SHA1, SHA1, 20)
+@pytest.mark.parametrize("encoded", [pss(), identifier(RSASSA_PSS_OID)], ids=["empty", "absent"])
+def test_pss_parameters_that_are_left_out_mean_sha1(encoded: bytes) -> None:
+    """RFC 4055 section 3.1: SHA-1 throughout, and 20 octets of salt; which makes it a legacy signature."""
+    assert read_signature_algorithm(encoded, SHA1) == ReceivedScheme("rsa-pss", SHA1, SHA1, 20)
 
 
 def test_pss_without_a_mask_generation_function_means_mgf1_with_sha1() -> None:
@@ -245,3 +246,31 @@ def test_a_huge_rsa_key_is_not_computed_with() -> None:
         verify_signature(
             public_key, ReceivedScheme("rsa-pkcs1", SHA256, SHA256), bytes(2051), message=MESSAGE
         )
+
+
+# --- odd encodings
+
+
+@pytest.mark.parametrize("kind", ["trailing", "long length", "padded r", "negative r", "zero", "empty"])
+def test_odd_encodings_of_ecdsa_signatures_do_not_hold(kind: str) -> None:
+    """Ecdsa-Sig-Value is DER (RFC 3279 section 2.2.3): one signature has one encoding."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    while True:
+        signature = key.sign(MESSAGE, ec.ECDSA(hashes.SHA256()))
+        r, s = utils.decode_dss_signature(signature)
+        if r >> 255:  # its first octet in DER is a zero, which can be left out
+            break
+    body = der.content(signature)
+    octets = r.to_bytes(32, "big")
+    odd = {
+        "trailing": signature + b"\0",
+        "long length": b"\x30\x81" + bytes((len(body),)) + body,
+        "padded r": der.sequence(der.tlv(0x02, b"\0\0" + octets), der.integer(s)),
+        "negative r": der.sequence(der.tlv(0x02, octets), der.integer(s)),
+        "zero": der.sequence(der.integer(0), der.integer(s)),
+        "empty": b"",
+    }[kind]
+    scheme = ReceivedScheme("ecdsa", SHA256, SHA256)
+    verify_signature(key.public_key(), scheme, signature, message=MESSAGE)
+    with pytest.raises(BadSignatureError):
+        verify_signature(key.public_key(), scheme, odd, message=MESSAGE)

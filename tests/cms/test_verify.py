@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 
 from tokensign import der
 from tokensign.algorithms import DIGESTS, signature_scheme
-from tokensign.cms import verify
+from tokensign.cms import signed_content
 from tokensign.cms.attributes import (
     CMS_ALGORITHM_PROTECTION,
     CONTENT_TYPE,
@@ -275,7 +275,7 @@ def test_a_message_without_signatures_is_not_verified(software: Callable[..., An
 
 
 def test_pure_ed25519_content_has_a_limit(forge: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "MAX_PURE_CONTENT_SIZE", len(CONTENT))
+    monkeypatch.setattr(signed_content, "MAX_PURE_CONTENT_SIZE", len(CONTENT))
     message = forge("ed25519", attributes=None, digest="sha512", content=CONTENT).encode()
     assert check(message).error is None
     longer = forge("ed25519", attributes=None, digest="sha512", content=CONTENT + b"!").encode()

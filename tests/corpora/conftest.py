@@ -1,18 +1,16 @@
-"""Published private keys on a SoftHSM token, and the counts of every corpus."""
+"""Published private keys on a SoftHSM token, and the files of every corpus."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pkcs11 import Attribute, KeyType, ObjectClass
 
 from tokensign import der
-from tokensign.algorithms import CURVES, ED25519_OID
+from tokensign.algorithms import CURVES, ED25519_OID, X25519_OID
 from tokensign.token import Pin, import_certificate, open_key, open_token
 
 if TYPE_CHECKING:
@@ -20,41 +18,6 @@ if TYPE_CHECKING:
 
     from tokensign.certificates import Certificate
     from tokensign.token import Module, Token, TokenKey
-
-
-@dataclass
-class Tally:
-    """The cases of a corpus, each counted, each failure and each skip with its reason."""
-
-    corpus: str
-    passed: int = 0
-    failures: list[str] = field(default_factory=list)
-    skips: Counter[str] = field(default_factory=Counter)
-
-    def check(self, case: object, outcome: object, expected: object) -> None:
-        """Count one case."""
-        if outcome == expected:
-            self.passed += 1
-        else:
-            self.failures.append(f"{case}: {outcome!r} instead of {expected!r}")
-
-    def skip(self, reason: str) -> None:
-        """Count one case that is not tried."""
-        self.skips[reason] += 1
-
-    def __str__(self) -> str:
-        skipped = "".join(f", {count} skipped ({reason})" for reason, count in self.skips.items())
-        return f"{self.corpus}: {self.passed} passed, {len(self.failures)} failed{skipped}"
-
-
-@pytest.fixture
-def tally(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Iterator[Tally]:
-    """Counts the cases of the test; the test fails where one did."""
-    tally = Tally(request.node.name)
-    yield tally
-    print(tally)  # noqa: T201 - shown with -rP
-    record_property("tally", str(tally))
-    assert not tally.failures, tally.failures[:20]
 
 
 def octets(value: int) -> bytes:
@@ -78,11 +41,12 @@ def key_attributes(key: Any) -> tuple[dict[Attribute, Any], dict[Attribute, Any]
             Attribute.EXPONENT_2: octets(numbers.dmq1),
             Attribute.COEFFICIENT: octets(numbers.iqmp),
         }
-    if isinstance(key, ed25519.Ed25519PrivateKey):
+    if isinstance(key, (ed25519.Ed25519PrivateKey, x25519.X25519PrivateKey)):
         point = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        oid = ED25519_OID if isinstance(key, ed25519.Ed25519PrivateKey) else X25519_OID
         kind = {
-            Attribute.KEY_TYPE: KeyType.EC_EDWARDS,
-            Attribute.EC_PARAMS: der.object_identifier(ED25519_OID),
+            Attribute.KEY_TYPE: KeyType.EC_EDWARDS,  # SoftHSM takes it for X25519 too
+            Attribute.EC_PARAMS: der.object_identifier(oid),
         }
         return kind | {Attribute.EC_POINT: der.octet_string(point)}, kind | {
             Attribute.VALUE: key.private_bytes_raw()
@@ -116,7 +80,7 @@ def import_key(corpora_token: Token) -> Callable[..., TokenKey]:
         public, private = key_attributes(key)
         common = {Attribute.TOKEN: True, Attribute.LABEL: label, Attribute.ID: label.encode()}
         protected = {Attribute.PRIVATE: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
-        decrypts = isinstance(key, rsa.RSAPrivateKey)
+        agrees = not isinstance(key, (rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey))
         with corpora_token.borrow("import a published key", change=True) as session:
             session.binding.create_object(
                 {Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.VERIFY: True} | common | public
@@ -124,8 +88,9 @@ def import_key(corpora_token: Token) -> Callable[..., TokenKey]:
             session.binding.create_object(
                 {
                     Attribute.CLASS: ObjectClass.PRIVATE_KEY,
-                    Attribute.SIGN: True,
-                    Attribute.DECRYPT: decrypts,
+                    Attribute.SIGN: not isinstance(key, x25519.X25519PrivateKey),
+                    Attribute.DECRYPT: isinstance(key, rsa.RSAPrivateKey),
+                    Attribute.DERIVE: agrees,
                 }
                 | protected
                 | common

@@ -13,7 +13,6 @@ from tokensign.certificates import Certificate, load_certificates
 from tokensign.cms.decrypt import decrypt
 from tokensign.cms.encrypt import encrypt
 from tokensign.cms.signed import sign_attached
-from tokensign.errors import UnsupportedError
 from tokensign.pki.policy import TrustPolicy
 from tokensign.verification import Expectations, verify
 
@@ -58,20 +57,11 @@ def test_each_person_signs_under_their_authority(
     assert [verdict.status.value for verdict in report.signers[0].verdicts.values()] == ["passed"] * 3
 
 
-@pytest.mark.parametrize("name", ["alice", "bob"])
-def test_people_with_rsa_keys_decrypt(
+@pytest.mark.parametrize("name", AUTHORITIES)
+def test_each_person_decrypts_on_the_token(
     name: str, person: Callable[[str], TokenKey], certificate: Callable[[str], Certificate]
 ) -> None:
     encrypted, output = io.BytesIO(), io.BytesIO()
     encrypt(io.BytesIO(CONTENT), [certificate(f"{name}.encrypt")], encrypted)
     decrypt(io.BytesIO(encrypted.getvalue()), [person(f"{name}.encrypt")], output)
     assert output.getvalue() == CONTENT
-
-
-@pytest.mark.parametrize("name", ["carlos", "dana"])
-def test_people_with_x25519_keys_are_not_encrypted_to_yet(
-    name: str, certificate: Callable[[str], Certificate]
-) -> None:
-    """Key agreement is a later issue."""
-    with pytest.raises(UnsupportedError, match="has no RSA key"):
-        encrypt(io.BytesIO(CONTENT), [certificate(f"{name}.encrypt")], io.BytesIO())

@@ -1,8 +1,12 @@
-"""C2SP Wycheproof: signatures as CMS checks them, and RSA PKCS#1 v1.5 decryption through the token."""
+"""C2SP Wycheproof: signatures as CMS checks them, and RSA PKCS#1 v1.5 decryption through the token.
+
+The sets for OAEP, key agreement, key wrap and ML-KEM are run where the token's side of them is tested.
+"""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +19,6 @@ from tokensign.keys import Pkcs1Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tokensign.token import TokenKey
 
@@ -26,6 +29,21 @@ FAMILIES = {
     "RsassaPssVerify": "rsa-pss",
     "RsassaPssWithParametersVerify": "rsa-pss",
 }
+SIGNATURES = [
+    "ecdsa_secp256r1_sha256_test",
+    "ed25519_test",
+    "rsa_pss_2048_sha256_mgf1_32_params_test",
+    "rsa_pss_misc_test",
+    "rsa_signature_2048_sha256_test",
+]
+DECRYPTIONS = ["rsa_pkcs1_2048_test", "rsa_pkcs1_3072_test"]
+ELSEWHERE = {  # pattern of the sets to the test module below tests/token
+    "rsa_oaep_*": "test_oaep.py",
+    "ecdh_*": "test_shared_secret.py",
+    "x25519_*": "test_shared_secret.py",
+    "aes_wrap_*": "test_secret_key.py",
+    "mlkem_*": "test_lattice_keys.py",
+}
 
 
 def groups(path: Path) -> Iterator[dict[str, Any]]:
@@ -34,16 +52,7 @@ def groups(path: Path) -> Iterator[dict[str, Any]]:
     yield from content["testGroups"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "ecdsa_secp256r1_sha256_test",
-        "ed25519_test",
-        "rsa_pss_2048_sha256_mgf1_32_params_test",
-        "rsa_pss_misc_test",
-        "rsa_signature_2048_sha256_test",
-    ],
-)
+@pytest.mark.parametrize("name", SIGNATURES)
 def test_signatures_are_valid_as_wycheproof_says(
     name: str,
     corpora: Callable[[str], Path],
@@ -68,7 +77,7 @@ def test_signatures_are_valid_as_wycheproof_says(
             tally.check(case["tcId"], outcome, case["result"])
 
 
-@pytest.mark.parametrize("name", ["rsa_pkcs1_2048_test", "rsa_pkcs1_3072_test"])
+@pytest.mark.parametrize("name", DECRYPTIONS)
 def test_pkcs1_decryption_through_the_token(
     name: str,
     corpora: Callable[[str], Path],
@@ -94,3 +103,12 @@ def test_pkcs1_decryption_through_the_token(
             else:
                 tally.check(case["tcId"], outcome, bytes.fromhex(case["msg"]))
     assert len(texts) == 1
+
+
+def test_every_set_is_run_once(corpora: Callable[[str], Path]) -> None:
+    modules = Path(__file__).parents[1] / "token"
+    assert all("wycheproof/" in (modules / name).read_text() for name in ELSEWHERE.values())
+    for path in corpora("wycheproof").glob("*.json"):
+        places = [path.stem in SIGNATURES, path.stem in DECRYPTIONS]
+        places += [path.match(f"{pattern}.json") for pattern in ELSEWHERE]
+        assert places.count(True) == 1, path.name

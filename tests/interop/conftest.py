@@ -13,13 +13,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the test modules here are loaded by path, and share `peers`
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from peers.bouncy_castle import BouncyCastle
+from peers.bouncy_castle import BouncyCastle, NewerBouncyCastle
 from peers.gpgsm import Gpgsm
 from peers.identities import Authority, Person
 from peers.nss import Nss
 from peers.openssl import OpenSsl
 from peers.schemes import KEY_TYPES, KeyType
+from peers.structures import Parties
 
 from tokensign.algorithms import KeySpec, KeyUsage
 from tokensign.certificates import Certificate
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 
     from tokensign.token import Module, TokenKey
 
-PEERS = {peer.name: peer for peer in (OpenSsl, Gpgsm, Nss, BouncyCastle)}
+EVERYDAY_PEERS = (OpenSsl, Gpgsm, Nss, BouncyCastle)
+PEERS = {peer.name: peer for peer in (*EVERYDAY_PEERS, NewerBouncyCastle)}
 
 
 @pytest.fixture(scope="session")
@@ -58,16 +61,28 @@ def token_keys(
         "p384": "ec:p384",
         "p521": "ec:p521",
         "ed25519": "ed25519",
+        "x25519": "x25519",
     }
     with open_token(module, new_token("interop"), Pin(user_pin), read_write=True) as token:
         keys: dict[KeyType, TokenKey] = {}
         for key_type, spec in specs.items():
-            usage = KeyUsage.BOTH if key_type == "rsa" else KeyUsage.SIGN
+            usages = KeySpec.parse(spec).usages
+            usage = KeyUsage.BOTH if KeyUsage.BOTH in usages else usages[0]
             info = generate_key(token, key_type, KeySpec.parse(spec), usage)
             certificate = authority.issue(f"token-{key_type}", open_key(token, info).public_key)
             import_certificate(token, Certificate(certificate.public_bytes(Encoding.DER)))
             keys[key_type] = open_key(token, info)
         yield keys
+
+
+@pytest.fixture(scope="session")
+def parties(people: dict[KeyType, Person], token_keys: dict[KeyType, TokenKey]) -> Parties:
+    """The people, and the certificates of those whose keys are on the token."""
+    certificates = {
+        key_type: x509.load_der_x509_certificate(key.certificates[0].der)
+        for key_type, key in token_keys.items()
+    }
+    return Parties(people, certificates)
 
 
 @pytest.fixture(scope="session")
@@ -92,9 +107,9 @@ def start_peer(
         peer.close()
 
 
-@pytest.fixture(params=list(PEERS))
+@pytest.fixture(params=[peer.name for peer in EVERYDAY_PEERS])
 def peer(request: pytest.FixtureRequest, start_peer: Callable[[str], Peer]) -> Peer:
-    """Each of the peers."""
+    """Each of the peers of every day."""
     return start_peer(request.param)
 
 

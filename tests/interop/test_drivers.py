@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from peers.schemes import KeyType
 
 CONTENT = b"bytes that text modes would change: \n \r\n \r \x00 \x1a \xff" * 9
+# Of the peers of every day, none writes ChaCha20-Poly1305 as RFC 8103 has it.
+COMMON_ENVELOPES = [envelope for envelope in ENVELOPES if envelope.cipher.mode != "chacha20"]
 PLAIN_SCHEME = SCHEMES[0]
 PLAIN_ENVELOPE = Envelope(Pkcs1Transport(), CONTENT_CIPHERS["aes-128-cbc"])
 
@@ -66,7 +68,7 @@ def test_peer_verifies_what_another_peer_signs(
         assert peer.verify(message, CONTENT if detached else None) == CONTENT
 
 
-@pytest.mark.parametrize("envelope", ENVELOPES, ids=str)
+@pytest.mark.parametrize("envelope", COMMON_ENVELOPES, ids=str)
 def test_peer_encrypts_what_another_peer_decrypts(
     peer: Peer, reference: Callable[[Envelope], Peer], people: dict[KeyType, Person], envelope: Envelope
 ) -> None:
@@ -77,7 +79,7 @@ def test_peer_encrypts_what_another_peer_decrypts(
         assert reference(envelope).decrypt(message, recipient) == CONTENT
 
 
-@pytest.mark.parametrize("envelope", ENVELOPES, ids=str)
+@pytest.mark.parametrize("envelope", COMMON_ENVELOPES, ids=str)
 def test_peer_decrypts_what_another_peer_encrypts(
     peer: Peer, reference: Callable[[Envelope], Peer], people: dict[KeyType, Person], envelope: Envelope
 ) -> None:

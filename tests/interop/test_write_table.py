@@ -55,3 +55,9 @@ def test_cell_holds_only_when_all_its_tests_do(tmp_path: Path) -> None:
 
 def test_run_without_cells_leaves_the_document_alone(tmp_path: Path) -> None:
     assert not write_table(tmp_path)
+
+
+def test_tables_that_matter_most_come_first(tmp_path: Path) -> None:
+    titles = ("Something else", "Encryption", "Signatures")
+    text = write_table(tmp_path, *(cell("rsa") | {"table": title} for title in titles))
+    assert text.index("## Signatures") < text.index("## Encryption") < text.index("## Something else")

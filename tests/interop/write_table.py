@@ -17,12 +17,17 @@ from xml.etree import ElementTree as ET
 INTRODUCTION = """\
 # Interoperability
 
-Messages that tokensign made with keys on a SoftHSM token and the other program took, and the other way
-round, attached and detached. Made by `softhsm/test.sh` from its own run, with {versions}.
+Messages that tokensign made and the other program took, and the other way round. The private keys on
+tokensign's side are on tokens: those of ML-DSA and ML-KEM of NSS, all others of SoftHSM. Made by
+`softhsm/test.sh` from its own run, with {versions}.
 
-✓: it works. A number: the other program or the token cannot do it, for the reason below. The tests ask for
-it all the same, and fail when it turns out that the program can.
+✓: it works; a signature attached and detached. A number: the other program or the token cannot do it, or
+tokensign does not write it, for the reason below. A program that has an option for it is asked all the same,
+and the tests fail when it turns out that it can.
 """
+
+
+ORDER = ("Signatures", "Forms of signatures", "Encryption", "Recipients", "Other contents")  # then the others
 
 
 @dataclass
@@ -56,7 +61,9 @@ def render(tables: dict[str, Table], versions: list[str]) -> str:
     """The whole document."""
     reasons: dict[str, int] = {}
     parts = [INTRODUCTION.format(versions=", ".join(versions))]
-    for title in sorted(tables, reverse=True):  # signatures first
+    for title in sorted(
+        tables, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title)
+    ):
         table = tables[title]
         parts.append(f"## {title}\n")
         columns = sorted(table.columns, key=str.casefold)

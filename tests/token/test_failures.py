@@ -88,7 +88,7 @@ def test_edwards_points_are_read_with_and_without_their_octet_string() -> None:
         (KeyType.EC_EDWARDS, ec_parameters("1.3.101.110"), "x25519"),
         (0x41, b"\x13\x0acurve25519", "x25519"),
         (KeyType.EC_EDWARDS, b"", "edwards:unknown"),
-        (KeyType.ML_DSA, b"", "ml-dsa"),
+        (KeyType.ML_DSA, b"", "ml-dsa:unknown"),
         (0x80001234, b"", "unknown"),
         (None, b"", "unknown"),
     ],

@@ -22,7 +22,6 @@ SPIES = (
     "/Library/OpenSC/lib/pkcs11-spy.so",
 )
 SECRET_ATTRIBUTES = (
-    "CKA_VALUE ",
     "CKA_PRIVATE_EXPONENT",
     "CKA_PRIME_1",
     "CKA_PRIME_2",
@@ -34,7 +33,7 @@ PIN = "a-very-secret-pin"
 
 USE = """
     import logging, sys
-    from cryptography.hazmat.primitives.asymmetric import padding
+    from cryptography.hazmat.primitives.asymmetric import ec, padding
     from tokensign.algorithms import KeySpec, KeyUsage, default_scheme
     from tokensign.errors import TokensignError
     from tokensign.keys import OaepTransport, Pkcs1Transport
@@ -54,6 +53,8 @@ WORK = """
         from cryptography.hazmat.primitives import hashes
         oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
         key.unwrap(key.public_key.encrypt(b"k", oaep), OaepTransport())
+        key = open_key(token, generate_key(token, "agree", KeySpec.parse("ec:p256"), KeyUsage.DECRYPT))
+        key.agree(ec.generate_private_key(ec.SECP256R1()).public_key())
         print(token, token.info, list_keys(token), token.credential)
 """
 WRONG = """
@@ -95,12 +96,32 @@ def calls(trace: str) -> list[str]:
     return re.findall(r"^\d+: (C_\w+)", trace, re.MULTILINE)
 
 
+def outputs(trace: str, function: str) -> set[str]:
+    """The handles of objects that calls of a function made."""
+    return {
+        handle
+        for call in re.findall(rf"^\d+: {function}\n(.*?)(?=^\d+: |\Z)", trace, re.MULTILINE | re.DOTALL)
+        for handle in re.findall(r"^\[out\] h\w*Key = (0x[0-9a-f]+)", call, re.MULTILINE)
+    }
+
+
+def values_read(trace: str) -> set[str]:
+    """The handles of objects whose CKA_VALUE was asked for: of a private key it is the key itself."""
+    asked = re.findall(r"^\d+: C_GetAttributeValue\n(.*?)(?=^\d+: |\Z)", trace, re.MULTILINE | re.DOTALL)
+    return {
+        handle
+        for call in asked
+        if "CKA_VALUE " in call
+        for handle in re.findall(r"^\[in\] hObject = (0x[0-9a-f]+)", call, re.MULTILINE)
+    }
+
+
 def test_no_private_value_is_read_and_no_key_wrapped(
     spied: Callable[[str, str], tuple[str, str]], user_pin: str
 ) -> None:
     trace, output = spied(WORK, user_pin)
     made = calls(trace)
-    assert made.count("C_GenerateKeyPair") == 4
+    assert made.count("C_GenerateKeyPair") == 5
     assert made.count("C_Sign") == made.count("C_SignInit") == 3
     assert made.count("C_Decrypt") == made.count("C_DecryptInit") - 1  # SoftHSM refuses OAEP with SHA-256
     assert made.count("C_Login") == 1
@@ -108,6 +129,9 @@ def test_no_private_value_is_read_and_no_key_wrapped(
     assert "CKA_SENSITIVE" in trace
     for name in SECRET_ATTRIBUTES:
         assert name not in trace
+    secrets = outputs(trace, "C_DeriveKey")
+    assert len(secrets) == made.count("C_DeriveKey") == 1
+    assert values_read(trace) == secrets  # what a key agreed on, and nothing of a key
     assert user_pin not in output
 
 

@@ -12,10 +12,10 @@ import java.security.cert.X509Certificate;
 import java.security.spec.MGF1ParameterSpec;
 import java.security.spec.PKCS8EncodedKeySpec;
 import java.security.spec.PSSParameterSpec;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.HexFormat;
 import java.util.List;
-import java.util.Map;
 import javax.crypto.spec.OAEPParameterSpec;
 import javax.crypto.spec.PSource;
 import org.bouncycastle.asn1.ASN1ObjectIdentifier;
@@ -25,7 +25,6 @@ import org.bouncycastle.asn1.pkcs.PKCSObjectIdentifiers;
 import org.bouncycastle.asn1.pkcs.PrivateKeyInfo;
 import org.bouncycastle.cert.X509CertificateHolder;
 import org.bouncycastle.cert.jcajce.JcaCertStore;
-import org.bouncycastle.cms.CMSAlgorithm;
 import org.bouncycastle.cms.CMSAuthEnvelopedData;
 import org.bouncycastle.cms.CMSAuthEnvelopedDataGenerator;
 import org.bouncycastle.cms.CMSEnvelopedData;
@@ -37,6 +36,7 @@ import org.bouncycastle.cms.CMSSignedDataGenerator;
 import org.bouncycastle.cms.KeyTransRecipientId;
 import org.bouncycastle.cms.RecipientInformation;
 import org.bouncycastle.cms.RecipientInformationStore;
+import org.bouncycastle.cms.SignerInfoGenerator;
 import org.bouncycastle.cms.SignerInformation;
 import org.bouncycastle.cms.jcajce.JcaSimpleSignerInfoVerifierBuilder;
 import org.bouncycastle.cms.jcajce.JcaSignerInfoGeneratorBuilder;
@@ -46,7 +46,7 @@ import org.bouncycastle.cms.jcajce.JceKeyTransEnvelopedRecipient;
 import org.bouncycastle.cms.jcajce.JceKeyTransRecipientId;
 import org.bouncycastle.cms.jcajce.JceKeyTransRecipientInfoGenerator;
 import org.bouncycastle.jce.provider.BouncyCastleProvider;
-import org.bouncycastle.operator.ContentSigner;
+import org.bouncycastle.operator.DigestCalculatorProvider;
 import org.bouncycastle.operator.OutputAEADEncryptor;
 import org.bouncycastle.operator.OutputEncryptor;
 import org.bouncycastle.operator.jcajce.JcaAlgorithmParametersConverter;
@@ -60,36 +60,40 @@ import org.bouncycastle.util.Selector;
  *
  * <pre>
  * version
- * sign     algorithm digest saltSize key certificate content output detached|attached
- * verify   ca message content|- output
- * encrypt  cipher pkcs1|digest mgfDigest labelHex content output certificate...
+ * sign     detached|attached content output signer...
+ * verify   ca message content|- output; answers how many countersignatures there are
+ * encrypt  cipherOid pkcs1|digest mgfDigest labelHex content output certificate...
  * decrypt  key certificate message output
  * </pre>
  *
+ * A signer is seven fields: algorithm, digest, digest of MGF1, size of the salt, attributes|direct, key and
+ * certificate; for "direct" the content itself is signed. Other requests are those of BouncyCastleStructures.
  * Everything but names is a file: keys are PKCS#8, certificates X.509, messages CMS, all DER.
  */
 public final class BouncyCastle {
-    private static final String PROVIDER = "BC";
+    static final String PROVIDER = "BC";
 
-    private static final Map<String, ASN1ObjectIdentifier> CIPHERS = Map.of(
-        "aes-128-cbc", CMSAlgorithm.AES128_CBC,
-        "aes-192-cbc", CMSAlgorithm.AES192_CBC,
-        "aes-256-cbc", CMSAlgorithm.AES256_CBC,
-        "aes-128-gcm", CMSAlgorithm.AES128_GCM,
-        "aes-192-gcm", CMSAlgorithm.AES192_GCM,
-        "aes-256-gcm", CMSAlgorithm.AES256_GCM);
+    private static final int SIGNER_FIELDS = 7;
 
     private BouncyCastle() {}
 
+    /** What answers a request, or refuses it with an exception. */
+    interface Service {
+        String answer(String[] request) throws Exception;
+    }
+
     public static void main(String[] arguments) throws Exception {
-        BouncyCastleProvider provider = new BouncyCastleProvider();
-        Security.addProvider(provider);
+        serve(BouncyCastle::answer);
+    }
+
+    static void serve(Service service) throws Exception {
+        Security.addProvider(new BouncyCastleProvider());
         BufferedReader requests = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         String line;
         while ((line = requests.readLine()) != null) {
             String answer;
             try {
-                answer = "ok\t" + answer(line.split("\t"), provider);
+                answer = "ok\t" + service.answer(line.split("\t"));
             } catch (Exception error) {
                 answer = "refused\t" + reason(error);
             }
@@ -98,16 +102,15 @@ public final class BouncyCastle {
         }
     }
 
-    private static String answer(String[] request, BouncyCastleProvider provider) throws Exception {
+    static String answer(String[] request) throws Exception {
         switch (request[0]) {
             case "version":
-                return provider.getVersionStr();
+                return Security.getProvider(PROVIDER).getVersionStr();
             case "sign":
-                write(request[7], sign(request));
+                write(request[3], sign(request));
                 return "";
             case "verify":
-                write(request[4], verify(request));
-                return "";
+                return verify(request);
             case "encrypt":
                 write(request[6], encrypt(request));
                 return "";
@@ -115,30 +118,36 @@ public final class BouncyCastle {
                 write(request[4], decrypt(request));
                 return "";
             default:
-                throw new IllegalArgumentException("no such request: " + request[0]);
+                return BouncyCastleStructures.answer(request);
         }
     }
 
     private static byte[] sign(String[] request) throws Exception {
-        PrivateKey key = privateKey(request[4]);
-        X509Certificate certificate = certificate(request[5]);
-        JcaContentSignerBuilder builder;
-        if (request[1].equals("RSASSA-PSS")) {
-            builder = new JcaContentSignerBuilder(request[1], new PSSParameterSpec(
-                request[2], "MGF1", new MGF1ParameterSpec(request[2]), Integer.parseInt(request[3]), 1));
-        } else {
-            builder = new JcaContentSignerBuilder(request[1]);
-        }
-        ContentSigner signer = builder.setProvider(PROVIDER).build(key);
         CMSSignedDataGenerator generator = new CMSSignedDataGenerator();
-        generator.addSignerInfoGenerator(new JcaSignerInfoGeneratorBuilder(
-            new JcaDigestCalculatorProviderBuilder().setProvider(PROVIDER).build()).build(signer, certificate));
-        generator.addCertificates(new JcaCertStore(List.of(certificate)));
-        boolean attached = request[8].equals("attached");
-        return generator.generate(new CMSProcessableByteArray(read(request[6])), attached).getEncoded();
+        for (int first = 4; first < request.length; first += SIGNER_FIELDS) {
+            String[] signer = Arrays.copyOfRange(request, first, first + SIGNER_FIELDS);
+            generator.addSignerInfoGenerator(signerInfoGenerator(signer));
+            generator.addCertificates(new JcaCertStore(List.of(certificate(signer[6]))));
+        }
+        boolean attached = request[1].equals("attached");
+        return generator.generate(new CMSProcessableByteArray(read(request[2])), attached).getEncoded();
     }
 
-    private static byte[] verify(String[] request) throws Exception {
+    /** For the fields of a signer. */
+    static SignerInfoGenerator signerInfoGenerator(String[] signer) throws Exception {
+        JcaContentSignerBuilder builder;
+        if (signer[0].equals("RSASSA-PSS")) {
+            builder = new JcaContentSignerBuilder(signer[0], new PSSParameterSpec(
+                signer[1], "MGF1", new MGF1ParameterSpec(signer[2]), Integer.parseInt(signer[3]), 1));
+        } else {
+            builder = new JcaContentSignerBuilder(signer[0]);
+        }
+        return new JcaSignerInfoGeneratorBuilder(digests())
+            .setDirectSignature(signer[4].equals("direct"))
+            .build(builder.setProvider(PROVIDER).build(privateKey(signer[5])), certificate(signer[6]));
+    }
+
+    private static String verify(String[] request) throws Exception {
         X509Certificate ca = certificate(request[1]);
         CMSSignedData message = request[3].equals("-")
             ? new CMSSignedData(read(request[2]))
@@ -147,30 +156,45 @@ public final class BouncyCastle {
         if (signers.isEmpty()) {
             throw new CMSException("there is no signer");
         }
+        int countersignatures = 0;
         for (SignerInformation signer : signers) {
-            @SuppressWarnings("unchecked") // SignerId is a Selector without its type
-            Selector<X509CertificateHolder> id = signer.getSID();
-            Collection<X509CertificateHolder> found = message.getCertificates().getMatches(id);
-            if (found.isEmpty()) {
-                throw new CMSException("the signer's certificate is not in the message");
-            }
-            X509Certificate certificate = certificateOf(found.iterator().next());
-            certificate.checkValidity();
-            certificate.verify(ca.getPublicKey());
-            if (!signer.verify(new JcaSimpleSignerInfoVerifierBuilder().setProvider(PROVIDER).build(certificate))) {
-                throw new CMSException("the signature does not hold");
+            verify(signer, message, ca);
+            for (SignerInformation countersigner : signer.getCounterSignatures().getSigners()) {
+                verify(countersigner, message, ca);
+                countersignatures++;
             }
         }
         if (message.getSignedContent() == null) {
             throw new CMSException("there is no content");
         }
-        return (byte[]) message.getSignedContent().getContent();
+        write(request[4], (byte[]) message.getSignedContent().getContent());
+        return Integer.toString(countersignatures);
+    }
+
+    private static void verify(SignerInformation signer, CMSSignedData message, X509Certificate ca)
+        throws Exception {
+        @SuppressWarnings("unchecked") // SignerId is a Selector without its type
+        Selector<X509CertificateHolder> id = signer.getSID();
+        Collection<X509CertificateHolder> found = message.getCertificates().getMatches(id);
+        if (found.isEmpty()) {
+            throw new CMSException("the signer's certificate is not in the message");
+        }
+        X509Certificate certificate = certificateOf(found.iterator().next());
+        certificate.checkValidity();
+        certificate.verify(ca.getPublicKey());
+        if (!signer.verify(new JcaSimpleSignerInfoVerifierBuilder().setProvider(PROVIDER).build(certificate))) {
+            throw new CMSException("the signature does not hold");
+        }
+    }
+
+    static DigestCalculatorProvider digests() throws Exception {
+        return new JcaDigestCalculatorProviderBuilder().setProvider(PROVIDER).build();
     }
 
     private static byte[] encrypt(String[] request) throws Exception {
         CMSProcessableByteArray content = new CMSProcessableByteArray(read(request[5]));
         OutputEncryptor encryptor =
-            new JceCMSContentEncryptorBuilder(CIPHERS.get(request[1])).setProvider(PROVIDER).build();
+            new JceCMSContentEncryptorBuilder(new ASN1ObjectIdentifier(request[1])).setProvider(PROVIDER).build();
         if (encryptor instanceof OutputAEADEncryptor) {
             CMSAuthEnvelopedDataGenerator generator = new CMSAuthEnvelopedDataGenerator();
             for (int index = 7; index < request.length; index++) {
@@ -220,13 +244,13 @@ public final class BouncyCastle {
         return recipient;
     }
 
-    private static PrivateKey privateKey(String file) throws Exception {
+    static PrivateKey privateKey(String file) throws Exception {
         PrivateKeyInfo info = PrivateKeyInfo.getInstance(read(file));
         String algorithm = info.getPrivateKeyAlgorithm().getAlgorithm().getId();
         return KeyFactory.getInstance(algorithm, PROVIDER).generatePrivate(new PKCS8EncodedKeySpec(read(file)));
     }
 
-    private static X509Certificate certificate(String file) throws Exception {
+    static X509Certificate certificate(String file) throws Exception {
         return certificate(read(file));
     }
 
@@ -239,11 +263,11 @@ public final class BouncyCastle {
             CertificateFactory.getInstance("X.509", PROVIDER).generateCertificate(new ByteArrayInputStream(der));
     }
 
-    private static byte[] read(String file) throws Exception {
+    static byte[] read(String file) throws Exception {
         return Files.readAllBytes(Path.of(file));
     }
 
-    private static void write(String file, byte[] content) throws Exception {
+    static void write(String file, byte[] content) throws Exception {
         Files.write(Path.of(file), content);
     }
 

@@ -16,6 +16,15 @@ from cryptography.hazmat.primitives.serialization import (
 
 from peers.peer import Operation, Peer, PeerRefusedError
 from peers.schemes import Envelope, Scheme, is_sha3
+from peers.structures import (
+    PASSWORD,
+    Agreement,
+    CertificatesOnly,
+    Countersigned,
+    LegacyEnvelope,
+    Passphrase,
+    SeveralSigners,
+)
 from tokensign.algorithms import CURVES
 from tokensign.keys import OaepTransport
 
@@ -27,6 +36,8 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from peers.identities import Authority, Person
+    from peers.structures import Parties, Structure
+    from tokensign.algorithms import ContentCipher
 
 
 class Gpgsm(Peer):
@@ -50,8 +61,14 @@ class Gpgsm(Peer):
     def version(self) -> str:
         return self._gpgsm("--version").stdout.decode().partition("\n")[0]
 
-    def unknown(self, operation: Operation, what: Scheme | Envelope) -> str | None:
-        reason = _unknown_envelope(what) if isinstance(what, Envelope) else _unknown_scheme(operation, what)
+    def unknown(self, operation: Operation, what: Scheme | Envelope | Structure) -> str | None:
+        match what:
+            case Envelope():
+                reason = _unknown_envelope(what)
+            case Scheme():
+                reason = _unknown_scheme(operation, what)
+            case _:
+                reason = _unknown_structure(operation, what)
         return reason and f"gpgsm 2.2 {reason}"
 
     def sign(self, signer: Person, scheme: Scheme, content: bytes, *, detached: bool) -> bytes:
@@ -76,25 +93,65 @@ class Gpgsm(Peer):
     def encrypt(self, content: bytes, certificates: Sequence[x509.Certificate], envelope: Envelope) -> bytes:
         if isinstance(envelope.transport, OaepTransport):
             raise PeerRefusedError("there is no option for OAEP")
-        recipients = [
-            argument
-            for certificate in certificates
-            for argument in ("--recipient", self._import_certificate(certificate))
-        ]
-        cipher = envelope.cipher.name.removesuffix("-cbc").replace("-", "").upper()
-        output = self.path()
-        self._gpgsm(
-            *("--cipher-algo", cipher, "--output", output),
-            *recipients,
-            *("--encrypt", self.file(content)),
-        )
-        return output.read_bytes()
+        recipients = [self._import_certificate(certificate) for certificate in certificates]
+        return self._encrypt(content, envelope.cipher, *recipients)
 
     def decrypt(self, message: bytes, recipient: Person) -> bytes:
         self._import_key(recipient)
         output = self.path()
         self._gpgsm("--output", output, "--decrypt", self.file(message))
         return output.read_bytes()
+
+    def write(self, structure: Structure, content: bytes, parties: Parties) -> bytes:
+        match structure:
+            case SeveralSigners(key_types):
+                signers = [("--local-user", self._import_key(parties.people[one])) for one in key_types]
+                output = self.path()
+                self._gpgsm(
+                    *(word for option in signers for word in option),
+                    *("--output", output, "--sign", self.file(content)),
+                )
+                return output.read_bytes()
+            case Agreement(key_type=key_type):
+                recipient = self._import_certificate(parties.token[key_type])
+                return self._encrypt(content, structure.cipher, recipient)
+            case LegacyEnvelope(cipher):
+                return self._encrypt(content, cipher, self._import_certificate(parties.token["rsa"]))
+            case _:
+                return super().write(structure, content, parties)
+
+    def read(self, structure: Structure, message: bytes, parties: Parties) -> bytes:
+        match structure:
+            case SeveralSigners():
+                return self.verify(message)
+            case Agreement(key_type=key_type):
+                return self.decrypt(message, parties.people[key_type])
+            case Passphrase():
+                output = self.path()
+                options = ("--pinentry-mode", "loopback", "--passphrase-fd", "0")
+                options += ("--output", str(output), "--decrypt", str(self.file(message)))
+                self._gpgsm(*options, stdin=PASSWORD.encode())
+                return output.read_bytes()
+            case CertificatesOnly(key_types):
+                self._gpgsm("--import", self.file(message))
+                people = [parties.people[key_type] for key_type in key_types]
+                return b"".join(self._export(person.certificate) for person in people)
+            case _:
+                return super().read(structure, message, parties)
+
+    def _encrypt(self, content: bytes, cipher: ContentCipher, *recipients: str) -> bytes:
+        name = "3DES" if cipher.block_cipher == "3des" else cipher.name.removesuffix("-cbc").replace("-", "")
+        output = self.path()
+        self._gpgsm(
+            *("--cipher-algo", name.upper(), "--output", output),
+            *(word for recipient in recipients for word in ("--recipient", recipient)),
+            *("--encrypt", self.file(content)),
+        )
+        return output.read_bytes()
+
+    def _export(self, certificate: x509.Certificate) -> bytes:
+        fingerprint = certificate.fingerprint(SHA1()).hex()  # noqa: S303 - as above
+        return self._gpgsm("--export", fingerprint).stdout
 
     def _import_certificate(self, certificate: x509.Certificate) -> str:
         self._gpgsm("--import", self.file(certificate.public_bytes(Encoding.DER)))
@@ -107,10 +164,11 @@ class Gpgsm(Peer):
         (self._home / "private-keys-v1.d" / f"{grip}.key").write_bytes(_private_key(person))
         return fingerprint
 
-    def _gpgsm(self, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
+    def _gpgsm(self, *arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         return self.run(
             *("gpgsm", "--batch", "--yes", "--no-tty", "--quiet"),
             *("--disable-dirmngr", "--disable-crl-checks", "--no-common-certs-import", *arguments),
+            stdin=stdin,
             environment=self._environment,
         )
 
@@ -122,7 +180,7 @@ class Gpgsm(Peer):
 def _unknown_envelope(envelope: Envelope) -> str | None:
     if isinstance(envelope.transport, OaepTransport):
         return "does not do OAEP"
-    return "does not do AES-GCM" if envelope.cipher.authenticated else None
+    return "does not do AuthEnvelopedData" if envelope.cipher.authenticated else None
 
 
 def _unknown_scheme(operation: Operation, scheme: Scheme) -> str | None:
@@ -140,6 +198,24 @@ def _unknown_scheme(operation: Operation, scheme: Scheme) -> str | None:
             reason = "refuses a hash that is shorter than the curve"
         case "verify", "ecdsa" if scheme.key_type == "p521":
             reason = "cannot verify P-521: it wants a hash of 521 bits"
+    return reason
+
+
+def _unknown_structure(operation: Operation, structure: Structure) -> str | None:
+    reason: str | None = "has no option for it"
+    match structure:
+        case SeveralSigners(key_types):
+            reason = "does not do Ed25519 in CMS" if "ed25519" in key_types else None
+        case Countersigned():
+            reason = "verifies a signature and does not look at its countersignature"
+        case Agreement():
+            reason = "fails at key agreement, also with messages of OpenSSL's"
+        case LegacyEnvelope(cipher) if cipher.block_cipher == "3des":
+            reason = None
+        case Passphrase() if operation == "read":
+            reason = None if structure.prf else "does not do scrypt"
+        case CertificatesOnly() if operation == "read":
+            reason = None
     return reason
 
 
@@ -173,6 +249,8 @@ def _private_key(person: Person) -> bytes:
                 *("ecc", _element("curve", b"Ed25519"), _element("flags", b"eddsa")),
                 *(_element("q", point), _element("d", secret)),
             )
+        case key:
+            raise PeerRefusedError(f"keys of type {type(key).__name__} are not stored here")
 
 
 def _private_key_expression(algorithm: str, *parts: bytes) -> bytes:

@@ -8,16 +8,31 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, rsa, x25519
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+    from collections.abc import Callable
+
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PrivateKeyTypes
 
     from peers.schemes import KeyType
 
 PASSPHRASE = "interop"
+_GENERATORS: dict[KeyType, Callable[[], PrivateKeyTypes]] = {
+    "rsa": lambda: rsa.generate_private_key(65537, 2048),
+    "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "p521": lambda: ec.generate_private_key(ec.SECP521R1()),
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+    "x25519": x25519.X25519PrivateKey.generate,
+    "ml-dsa-44": mldsa.MLDSA44PrivateKey.generate,
+    "ml-dsa-65": mldsa.MLDSA65PrivateKey.generate,
+    "ml-dsa-87": mldsa.MLDSA87PrivateKey.generate,
+    "ml-kem-768": mlkem.MLKEM768PrivateKey.generate,
+    "ml-kem-1024": mlkem.MLKEM1024PrivateKey.generate,
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +40,7 @@ class Person:
     """Somebody with a key in software and a certificate."""
 
     name: str
-    private_key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+    private_key: PrivateKeyTypes
     certificate: x509.Certificate
 
     def pem(self) -> bytes:
@@ -76,8 +91,15 @@ class Authority:
 
     def issue(self, name: str, public_key: CertificatePublicKeyTypes) -> x509.Certificate:
         """A certificate for e-mail: `name` as common name and NAME@example.test as address."""
+        encapsulates = isinstance(public_key, mlkem.MLKEM768PublicKey | mlkem.MLKEM1024PublicKey)
+        signs = not (encapsulates or isinstance(public_key, x25519.X25519PublicKey))
+        agrees = isinstance(public_key, x25519.X25519PublicKey | ec.EllipticCurvePublicKey)
         key_usage = _key_usage(
-            digital_signature=True, key_encipherment=isinstance(public_key, rsa.RSAPublicKey)
+            digital_signature=signs,
+            key_encipherment=agrees  # gpgsm asks for it, too
+            or encapsulates
+            or isinstance(public_key, rsa.RSAPublicKey),
+            key_agreement=agrees,
         )
         return (
             self._builder(_name(name), public_key)
@@ -92,7 +114,7 @@ class Authority:
 
     def person(self, name: str, key_type: KeyType) -> Person:
         """Somebody with a fresh key in software."""
-        private_key = _generate(key_type)
+        private_key = _GENERATORS[key_type]()
         return Person(name, private_key, self.issue(name, private_key.public_key()))
 
     def _builder(self, subject: x509.Name, public_key: CertificatePublicKeyTypes) -> x509.CertificateBuilder:
@@ -111,22 +133,6 @@ class Authority:
         )
 
 
-def _generate(
-    key_type: KeyType,
-) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey:
-    match key_type:
-        case "rsa":
-            return rsa.generate_private_key(65537, 2048)
-        case "p256":
-            return ec.generate_private_key(ec.SECP256R1())
-        case "p384":
-            return ec.generate_private_key(ec.SECP384R1())
-        case "p521":
-            return ec.generate_private_key(ec.SECP521R1())
-        case "ed25519":
-            return ed25519.Ed25519PrivateKey.generate()
-
-
 def _name(common_name: str) -> x509.Name:
     return x509.Name(
         [
@@ -140,6 +146,7 @@ def _key_usage(
     *,
     digital_signature: bool = False,
     key_encipherment: bool = False,
+    key_agreement: bool = False,
     key_cert_sign: bool = False,
     crl_sign: bool = False,
 ) -> x509.KeyUsage:
@@ -148,7 +155,7 @@ def _key_usage(
         content_commitment=False,
         key_encipherment=key_encipherment,
         data_encipherment=False,
-        key_agreement=False,
+        key_agreement=key_agreement,
         key_cert_sign=key_cert_sign,
         crl_sign=crl_sign,
         encipher_only=False,

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from peers.identities import Authority, Person
     from peers.schemes import Envelope, Scheme
+    from peers.structures import Parties, Structure
 
-Operation = Literal["sign", "verify", "encrypt", "decrypt"]
+Operation = Literal["sign", "verify", "encrypt", "decrypt", "write", "read"]
 
 TIMEOUT = 60  # seconds; each takes well under one
 
@@ -62,11 +63,11 @@ class Peer(abc.ABC):
         """The program's name and version as it says."""
 
     @abc.abstractmethod
-    def unknown(self, operation: Operation, what: Scheme | Envelope) -> str | None:
+    def unknown(self, operation: Operation, what: Scheme | Envelope | Structure) -> str | None:
         """Why the program cannot do an operation, or None where it can."""
 
     @contextlib.contextmanager
-    def attempt(self, operation: Operation, what: Scheme | Envelope) -> Iterator[Attempt]:
+    def attempt(self, operation: Operation, what: Scheme | Envelope | Structure) -> Iterator[Attempt]:
         """A block that must go well, or be refused where `unknown` has a reason for it."""
         attempt = Attempt()
         reason = self.unknown(operation, what)
@@ -100,6 +101,16 @@ class Peer(abc.ABC):
     @abc.abstractmethod
     def decrypt(self, message: bytes, recipient: Person) -> bytes:
         """The content of EnvelopedData or AuthEnvelopedData."""
+
+    def write(self, structure: Structure, content: bytes, parties: Parties) -> bytes:
+        """A message of another structure, by the people and for those on the token."""
+        del structure, content, parties
+        raise PeerRefusedError(f"{self.name} has no option for it")
+
+    def read(self, structure: Structure, message: bytes, parties: Parties) -> bytes:
+        """The content of a message of another structure, by those on the token and for the people."""
+        del structure, message, parties
+        raise PeerRefusedError(f"{self.name} has no option for it")
 
     def close(self) -> None:  # noqa: B027 - most have nothing to end
         """End what still runs."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, get_args
 
-from tokensign.algorithms import CONTENT_CIPHERS, DIGESTS, ContentCipher, Digest, SignatureFamily
+from tokensign.algorithms import CONTENT_CIPHERS, DIGESTS, ContentCipher, Digest, SignatureFamily, Strength
 from tokensign.keys import KeyTransport, OaepTransport, Pkcs1Transport
 
-KeyType = Literal["rsa", "p256", "p384", "p521", "ed25519"]
-KEY_TYPES: tuple[KeyType, ...] = ("rsa", "p256", "p384", "p521", "ed25519")
+LatticeKeyType = Literal["ml-dsa-44", "ml-dsa-65", "ml-dsa-87", "ml-kem-768", "ml-kem-1024"]
+LATTICE_KEY_TYPES: tuple[LatticeKeyType, ...] = get_args(LatticeKeyType)
+KeyType = Literal["rsa", "p256", "p384", "p521", "ed25519", "x25519"] | LatticeKeyType
+KEY_TYPES: tuple[KeyType, ...] = ("rsa", "p256", "p384", "p521", "ed25519", "x25519")
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Scheme:
                 return f"{self.family} {self.digest.name}"
             case "ecdsa":
                 return f"ecdsa {self.key_type} {self.digest.name}"
-            case "eddsa":
-                return f"eddsa {self.key_type}"
+            case _:
+                return f"{self.family} {self.key_type}"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Envelope:
 
     transport: KeyTransport
     cipher: ContentCipher
+    key_type: ClassVar[KeyType] = "rsa"
 
     def __str__(self) -> str:
         return f"{transport_name(self.transport)} {self.cipher.name}"
@@ -80,8 +83,12 @@ TRANSPORTS: tuple[KeyTransport, ...] = (
     OaepTransport(DIGESTS["sha256"], DIGESTS["sha256"], b"tokensign"),
 )
 
-ENVELOPES: tuple[Envelope, ...] = tuple(
+_CIPHERS = [cipher for cipher in CONTENT_CIPHERS.values() if cipher.strength is Strength.STRONG]
+_PLAIN_CIPHERS = (CONTENT_CIPHERS["aes-128-cbc"], CONTENT_CIPHERS["aes-256-gcm"])
+
+ENVELOPES: tuple[Envelope, ...] = tuple(  # each transport and each cipher; neither knows of the other
     Envelope(transport, cipher)
     for transport in TRANSPORTS
-    for cipher in sorted(CONTENT_CIPHERS.values(), key=lambda cipher: cipher.name)
+    for cipher in sorted(_CIPHERS, key=lambda cipher: cipher.name)
+    if transport == TRANSPORTS[0] or cipher in _PLAIN_CIPHERS
 )
