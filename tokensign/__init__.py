@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from tokensign.cms.countersignature import add_countersignatures
     from tokensign.cms.decrypt import DecryptionResult, decrypt, decrypt_to_file
     from tokensign.cms.digested import DigestedData, make_digested_data, verify_digested_data
-    from tokensign.cms.encrypt import encrypt
+    from tokensign.cms.encrypt import encrypt, encrypt_streamed
     from tokensign.cms.encrypted import decrypt_with_key, encrypt_with_key
     from tokensign.cms.layers import Layer, OpenedContent, OpenedLayer, open_layers, walk_layers
     from tokensign.cms.recipients import RecipientEncoder
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         add_signatures,
         sign_attached,
         sign_detached,
+        sign_streamed,
     )
     from tokensign.cms.signed_data import SignedData, read_signed_data
     from tokensign.errors import TokensignError, VerificationError
@@ -175,6 +176,7 @@ _PUBLIC: Final = {
     "decrypt_with_key": "cms.encrypted",
     "digest": "algorithms",
     "encrypt": "cms.encrypt",
+    "encrypt_streamed": "cms.encrypt",
     "encrypt_with_key": "cms.encrypted",
     "generate_key": "token",
     "generate_secret_key": "token",
@@ -196,6 +198,7 @@ _PUBLIC: Final = {
     "self_signed": "pki.ca",
     "sign_attached": "cms.signed",
     "sign_detached": "cms.signed",
+    "sign_streamed": "cms.signed",
     "verify": "verification",
     "verify_authenticated_data": "cms.authenticated",
     "verify_digested_data": "cms.digested",
@@ -260,6 +263,7 @@ __all__ = [
     "decrypt_with_key",
     "digest",
     "encrypt",
+    "encrypt_streamed",
     "encrypt_with_key",
     "generate_key",
     "generate_secret_key",
@@ -281,6 +285,7 @@ __all__ = [
     "self_signed",
     "sign_attached",
     "sign_detached",
+    "sign_streamed",
     "verify",
     "verify_authenticated_data",
     "verify_digested_data",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from tokensign import der
 from tokensign.algorithms import SignatureScheme, default_scheme
+from tokensign.cms.indefinite import segments
 from tokensign.cms.signed_data_parts import SignedDataParts, join_detached
 from tokensign.cms.signer_info import (
     DEFAULT_OPTIONS,
@@ -28,7 +29,7 @@ from tokensign.errors import UsageError
 from tokensign.files import CHUNK_SIZE, chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from tokensign.algorithms import Digest
     from tokensign.cms.signed_data import SignedData
@@ -42,6 +43,7 @@ __all__ = [
     "schemes_of",
     "sign_attached",
     "sign_detached",
+    "sign_streamed",
 ]
 
 
@@ -110,6 +112,22 @@ class SigningTemplate:
         content.seek(start)
         parts.write(output, chunks(content), size)
 
+    def streamed(self, content: BinaryIO, output: BinaryIO) -> None:
+        """Sign content as it comes, into a message in BER; see `sign_streamed`.
+
+        Args:
+            content: What is signed, read once to its end; it need not seek.
+            output: Receives a ContentInfo with SignedData, in BER with indefinite lengths.
+
+        Raises:
+            SigningError: A fresh signature does not verify.
+            TokenError: The token failed.
+        """
+        output.write(self._parts.streamed_head())
+        digests, _ = _hash(_written(chunks(content), output), self._digests)
+        parts = replace(self._parts, signer_infos=_sign_all(self._templates, digests, self._options))
+        output.write(parts.streamed_tail())
+
 
 def sign_detached(
     content: BinaryIO, signers: Sequence[Signer], options: SigningOptions = DEFAULT_OPTIONS
@@ -152,6 +170,26 @@ def sign_attached(
         FileError: The content changed while it was signed.
     """
     SigningTemplate(signers, options).attached(content, output)
+
+
+def sign_streamed(
+    content: BinaryIO,
+    signers: Sequence[Signer],
+    output: BinaryIO,
+    options: SigningOptions = DEFAULT_OPTIONS,
+) -> None:
+    """Sign content that cannot seek, such as a pipe's, and put it into the message as it comes.
+
+    Args:
+        content: What is signed, read once to its end.
+        signers: One or more keys, each with its certificate.
+        output: Receives a ContentInfo with SignedData, in BER with indefinite lengths.
+        options: How to sign.
+
+    Raises:
+        UsageError, UnsupportedError, SigningError, TokenError: As for `sign_detached`.
+    """
+    SigningTemplate(signers, options).streamed(content, output)
 
 
 def add_signatures(
@@ -221,6 +259,13 @@ def _hash(pieces: Iterable[bytes], wanted: Collection[Digest]) -> tuple[dict[str
         for hasher in hashers:
             hasher.update(piece)
     return {digest.name: hasher.digest() for digest, hasher in zip(wanted, hashers, strict=True)}, size
+
+
+def _written(pieces: Iterable[bytes], output: BinaryIO) -> Iterator[bytes]:
+    """The same pieces, each written as a segment on its way."""
+    for piece in pieces:
+        output.writelines(segments([piece]))
+        yield piece
 
 
 def _sign_all(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from tokensign import der
 from tokensign.cms.content_info import DATA, SIGNED_DATA, content_info_header
 from tokensign.cms.encapsulated import encapsulated_header
+from tokensign.cms.indefinite import END, begin
 from tokensign.errors import FileError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class SignedDataParts:
             encapsulated = der.sequence(der.object_identifier(self.content_type))
         else:
             encapsulated = encapsulated_header(self.content_type, content_size)
-        return der.integer(self._version()) + der.set_of(*set(self.digest_algorithms)) + encapsulated
+        return self._first_fields() + encapsulated
 
     def middle(self) -> bytes:
         """What stands between the content and the signerInfos: certificates and crls."""
@@ -95,6 +96,19 @@ class SignedDataParts:
         if written != size:
             raise FileError("the content changed while it was being signed")
         output.write(tail)
+
+    def streamed_head(self) -> bytes:
+        """All octets before the first segment of content whose size is not known."""
+        encapsulated = begin(0x30) + der.object_identifier(self.content_type) + begin(0xA0) + begin(0x24)
+        outside = begin(0x30) + der.object_identifier(SIGNED_DATA) + begin(0xA0) + begin(0x30)
+        return outside + self._first_fields() + encapsulated
+
+    def streamed_tail(self) -> bytes:
+        """All octets behind the last segment."""
+        return END * 3 + self.middle() + der.set_of(*self.signer_infos) + END * 3
+
+    def _first_fields(self) -> bytes:
+        return der.integer(self._version()) + der.set_of(*set(self.digest_algorithms))
 
     def _version(self) -> int:
         """CMSVersion by RFC 5652 section 5.1."""
