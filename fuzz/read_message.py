@@ -75,10 +75,11 @@ def _opened(data: bytes) -> None:
 def _seed_folders() -> list[str]:
     """The seeds and, flat in a temporary folder, what is small enough of the public test data."""
     folders = [str(FOLDER / "seeds")]
-    if name := os.environ.get("TOKENSIGN_CORPORA"):
+    public = Path(os.environ.get("TOKENSIGN_CORPORA", FOLDER.parents[1] / "shared" / "corpora"))
+    if public.is_dir():
         gathered = Path(tempfile.mkdtemp(prefix="seeds-"))
         for folder in CORPORA:
-            for number, path in enumerate(sorted((Path(name) / folder).rglob("*"))):
+            for number, path in enumerate(sorted((public / folder).rglob("*"))):
                 if path.is_file() and path.stat().st_size <= MAX_SEED_SIZE:
                     (gathered / f"{folder}-{number}").write_bytes(path.read_bytes())
         folders.append(str(gathered))
