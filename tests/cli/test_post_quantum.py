@@ -32,10 +32,10 @@ def nss_terminal(
     new_terminal: Callable[[Path], Terminal], authority: Authority, tmp_path: Path, user_pin: str
 ) -> Terminal:
     """A terminal with a fresh token of NSS, and Dana's ML-DSA and Kim's ML-KEM key on it."""
-    libraries = Path(os.environ.get("NSS_FORKY", Path(__file__).parents[2] / ".nss-forky"))
+    libraries = Path(os.environ.get("NSS_FORKY", Path(__file__).parents[2] / ".forky"))
     module = next(libraries.rglob("libsoftokn3.so"), None)
     if module is None:
-        pytest.skip("an NSS with ML-KEM is not at hand: softhsm/nss-forky.sh fetches it")
+        pytest.skip("an NSS with ML-KEM is not at hand: softhsm/forky.sh fetches it")
     terminal = new_terminal(tmp_path)
     terminal.environment.update(
         NSS_LIB_PARAMS=f"configdir='sql:{tmp_path}' certPrefix='' keyPrefix='' secmod='secmod.db' flags=",
