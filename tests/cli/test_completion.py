@@ -43,7 +43,8 @@ def test_options_are_completed() -> None:
 @pytest.mark.parametrize(
     "words",
     [("sign", "let"), ("sign", "-o", "let"), ("verify", "--trust", "ca"), ("encrypt", "--to", "bo"),
-     ("decrypt", "let"), ("inspect", "let"), ("cert", "import", "al"), ("--config", "to")],
+     ("authenticate", "--to", "bo"), ("digest", "let"), ("decrypt", "let"), ("decrypt", "--content", "let"),
+     ("inspect", "let"), ("cert", "import", "al"), ("--config", "to")],
     ids=" ".join,
 )  # fmt: skip
 def test_files_are_completed(words: tuple[str, ...]) -> None:

@@ -106,6 +106,8 @@ def test_locale_without_the_characters_gets_escapes(hostile: Terminal) -> None:
     [
         ("encrypt", "[red]large", "--to", "bob.pem"),
         ("sign", "[red]large", "--key", "alice"),
+        ("authenticate", "[red]large", "--to", "bob.pem"),
+        ("digest", "[red]large"),
     ],
     ids=lambda command: command[0],
 )
@@ -117,6 +119,19 @@ def test_large_file_gets_a_progress_bar(terminal: Terminal, command: tuple[str, 
     assert "ing [red]large" in shown
     assert "MiB" in shown
     assert "MiB" not in on_terminal(terminal, *command, "--force", "-q")[0]
+
+
+def test_large_content_beside_its_large_message_gets_one_progress_bar(terminal: Terminal) -> None:
+    with (terminal.folder / "large").open("wb") as file:
+        file.truncate(64 << 20)
+    terminal.run("digest", "large")
+    shown, code = on_terminal(terminal, "decrypt", "large.p7m", "--content", "large", "-o", "x")
+    assert code == 2
+    assert "the content is in the message and given, too" in shown
+    terminal.run("digest", "large", "--detached", "-o", "detached")
+    shown, code = on_terminal(terminal, "decrypt", "detached", "--content", "large", "-o", "x")
+    assert code == 0
+    assert "checking large" in shown
 
 
 def test_terminal_gets_colours_and_a_pipe_does_not(terminal: Terminal) -> None:

@@ -50,6 +50,10 @@ DOCUMENTS: dict[tuple[str, ...], Any] = {
     ("decrypt", "secret.p7m", "-o", "back.txt"): {
         "output", "content_type", "cipher", "authenticated", "layers",
     },
+    ("authenticate", "letter.txt", "--to", "bob.pem"): {
+        "output", "form", "mac", "digest", "key_transport", "recipients",
+    },
+    ("digest", "letter.txt"): {"output", "form", "digest", "detached"},
     ("compress", "letter.txt"): {"output", "form"},
     ("certs", "alice.pem", "-o", "alice.p7c"): {
         "output", "form", "message", "certificates", "revocation_lists",

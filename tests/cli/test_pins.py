@@ -254,18 +254,25 @@ def test_pin_is_not_in_the_arguments_of_the_process(terminal: Terminal, user_pin
     assert user_pin.encode() not in arguments
 
 
-def test_new_password_of_a_message_is_typed_twice_without_echo(terminal: Terminal) -> None:
-    console = Console(terminal, "encrypt", "letter.txt", "--password-source", "prompt")
-    for prompt in (b"Password for the message: ", b"Password for the message, once more: "):
-        console.expect(prompt)
+@pytest.mark.parametrize(
+    ("what", "secret"), [("password", "correct horse"), ("secret key", "00112233445566778899aabbccddeeff")]
+)
+def test_new_secret_of_a_message_is_typed_twice_without_echo(
+    terminal: Terminal, what: str, secret: str
+) -> None:
+    source = (f"--{what.replace(' ', '-')}-source", "prompt")
+    prompt = f"{what.capitalize()} for the message"
+    console = Console(terminal, "encrypt", "letter.txt", *source)
+    for asked in (f"{prompt}: ", f"{prompt}, once more: "):
+        console.expect(asked.encode())
         assert not console.echoes
-        console.type("correct horse")
+        console.type(secret)
     shown = console.finish()
     assert shown.endswith("[0]")
-    assert "correct horse" not in shown
-    console = Console(terminal, "decrypt", "letter.txt.p7m", "--password-source", "prompt", "-o", "back.txt")
-    console.expect(b"Password for the message: ")
-    console.type("correct horse")
+    assert secret not in shown
+    console = Console(terminal, "decrypt", "letter.txt.p7m", *source, "-o", "back.txt")
+    console.expect(f"{prompt}: ".encode())
+    console.type(secret)
     assert console.finish().endswith("[0]")
     assert terminal.read("back.txt") == terminal.read("letter.txt")
 

@@ -57,6 +57,8 @@ def test_verifying_and_encrypting_need_no_token(terminal: Terminal) -> None:
     for command in (
         ("verify", "signed.p7m", "--trust", "ca.pem"),
         ("encrypt", "letter.txt", "--to", "bob.pem"),
+        ("authenticate", "letter.txt", "--to", "bob.pem", "-o", "letter.mac"),
+        ("digest", "letter.txt", "-o", "letter.digest"),
         ("inspect", "signed.p7m"),
     ):
         assert imported(terminal, *command).isdisjoint({"pkcs11", "tokensign.token"})

@@ -200,6 +200,14 @@ def test_openssl_knows_the_encrypted_mail(bob: Person, openssl: Callable[..., by
     assert b"aes-256-gcm" in printed
 
 
+def test_a_content_type_without_a_name_in_smime_is_written_without_one() -> None:
+    output = io.BytesIO()
+    write_pkcs7_mime(io.BytesIO(b"x"), None, output)
+    parsed = email.message_from_bytes(output.getvalue(), policy=email.policy.default)
+    assert dict(parsed["content-type"].params) == {"name": "smime.p7m"}
+    assert parsed.get_content() == b"x"
+
+
 @pytest.mark.parametrize("tool", ["cms", "smime"])
 @pytest.mark.parametrize("opaque", [False, True])
 def test_mails_signed_by_openssl_are_verified(

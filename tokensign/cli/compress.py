@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tokensign.cli.command import PATH, Cli, Command
-from tokensign.cli.forms import FORMS, written_as, written_as_smime
+from tokensign.cli.forms import FORMS, message_of
 from tokensign.cli.inputs import default_output
 from tokensign.cli.output import named
 from tokensign.cms.content_info import CONTENT_TYPE_NAMES
@@ -58,12 +58,8 @@ def compress(cli: Cli, source: str, form: str, output: str | None, force: bool) 
         stream = stack.enter_context(open_input(source))
         destination = stack.enter_context(open_output(target, force=force))
         content = stack.enter_context(cli.output.progress(stream, f"compressing {source}"))
-        if form == "smime":
-            with written_as_smime(content, source, "compressed-data", destination) as (entity, message):
-                compress_content(entity, message)
-        else:
-            with written_as(form, destination) as message:
-                compress_content(content, message)
+        with message_of(content, source, form, "compressed-data", destination) as (plain, message):
+            compress_content(plain, message)
     cli.output.status(f"{named(target)}: compressed")
     cli.output.document({"output": target, "form": form}, on_stderr=target == STANDARD_STREAM)
 

@@ -54,6 +54,9 @@ class _Keys:
 @click.option(
     "--secret-key-source", metavar="SPEC", help="Where the key of EncryptedData comes from, in hexadecimal."
 )
+@click.option(
+    "--content", metavar="FILE", type=PATH, help="The content of DigestedData that has it not in itself."
+)
 @click.option("-o", "--output", metavar="OUT", type=PATH, required=True, help="Where the content goes.")
 @click.option("--all-layers", is_flag=True, help="Open messages inside messages, too.")
 @click.option("--legacy", is_flag=True, help="Accept the algorithms of old messages.")
@@ -65,6 +68,7 @@ def decrypt(
     key: str | None,
     password_source: str | None,
     secret_key_source: str | None,
+    content: str | None,
     output: str,
     all_layers: bool,
     legacy: bool,
@@ -81,23 +85,26 @@ def decrypt(
       tokensign decrypt contract.pdf.p7m -o contract.pdf
       tokensign decrypt mail.eml --key bob -o -
       tokensign decrypt contract.pdf.p7m --password-source prompt -o contract.pdf
+      tokensign decrypt backup.tar.p7m --secret-key-source file:key -o backup.tar
     """
     from tokensign.smime.unwrap import open_message
 
     if secret_key_source and all_layers:
         raise UsageError("--secret-key-source opens one layer, and --all-layers was given")
+    if content is not None and all_layers:
+        raise UsageError("--content belongs to one layer, and --all-layers was given")
     sources = _Keys(key, password_source, secret_key_source)
     with (
         open_input(source) as stream,
         open_message(stream) as opened,
         _keys(cli, sources, needed=not secret_key_source and _is_for_recipients(opened.cms)) as keys,
-        cli.output.progress(opened.cms, f"decrypting {source}") as message,
+        _watched(cli, source, opened.cms, content) as (message, detached),
         open_output(output, force=force, mode=0o600) as destination,
     ):
         if all_layers:
             layers = open_layers(message, keys, destination, legacy=legacy).layers
         else:
-            layers = (_open(message, keys, sources, destination, legacy=legacy),)
+            layers = (_open(message, keys, sources, detached, destination, legacy=legacy),)
     _report(cli, output, layers, all_layers=all_layers)
 
 
@@ -144,8 +151,27 @@ def _is_for_recipients(message: BinaryIO) -> bool:
     return found
 
 
+@contextlib.contextmanager
+def _watched(
+    cli: Cli, source: str, message: BinaryIO, content: str | None
+) -> Iterator[tuple[BinaryIO, BinaryIO | None]]:
+    """The message and, where --content names it, its content; with progress for where the content is."""
+    if content is None:
+        with cli.output.progress(message, f"decrypting {source}") as watched:
+            yield watched, None
+        return
+    with open_input(content) as stream, cli.output.progress(stream, f"checking {content}") as watched:
+        yield message, watched
+
+
 def _open(
-    message: BinaryIO, keys: Sequence[DecryptionKey], sources: _Keys, output: BinaryIO, *, legacy: bool
+    message: BinaryIO,
+    keys: Sequence[DecryptionKey],
+    sources: _Keys,
+    content: BinaryIO | None,
+    output: BinaryIO,
+    *,
+    legacy: bool,
 ) -> OpenedLayer:
     """Open the outermost layer; the content goes to `output` as it stands."""
     from tokensign.cms.authenticated import verify_authenticated_data
@@ -156,6 +182,11 @@ def _open(
     start = message.tell()
     kind, _ = open_content_info(message)
     message.seek(start)
+    if content is not None and kind != DIGESTED_DATA:
+        raise UsageError(
+            f"--content belongs to digested-data, and this message is {CONTENT_TYPE_NAMES.get(kind, kind)}",
+            hint="for the signature of a file, use `tokensign verify`",
+        )
     if kind == COMPRESSED_DATA:
         raise UnsupportedError("this message is compressed-data", hint="use `tokensign decompress`")
     if kind == ENCRYPTED_DATA:
@@ -170,7 +201,8 @@ def _open(
         checked = verify_authenticated_data(message, keys, output, legacy=legacy)
         return OpenedLayer(kind, checked.content_type, authenticated=True)
     elif kind == DIGESTED_DATA:
-        return OpenedLayer(kind, verify_digested_data(message, output, legacy=legacy).content_type)
+        data = verify_digested_data(message, output, content=content, legacy=legacy)
+        return OpenedLayer(kind, data.content_type)
     else:
         result = decrypt_content(message, keys, output, legacy=legacy)
     return OpenedLayer(kind, result.content_type, result.cipher, result.authenticated)

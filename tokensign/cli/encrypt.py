@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from tokensign.cli.command import PATH, Cli, Command
-from tokensign.cli.forms import FORMS, written_as, written_as_smime
-from tokensign.cli.inputs import (
-    default_output,
-    open_token,
-    password_from,
-    read_certificates,
-    require_valid_now,
-)
+from tokensign.cli.forms import FORMS, message_of
+from tokensign.cli.inputs import default_output, secret_key_from
 from tokensign.cli.output import named
+from tokensign.cli.recipients import recipient_options, recipients_from, transport_from
 from tokensign.errors import UsageError
 from tokensign.files import STANDARD_STREAM, open_input, open_output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from tokensign.certificates import Certificate
+    from tokensign.algorithms import ContentCipher
     from tokensign.cms.encrypt import Recipient
     from tokensign.keys import KeyTransport
 
@@ -32,33 +28,16 @@ __all__ = ["encrypt"]
 
 @click.command(cls=Command)
 @click.argument("source", metavar="INPUT", type=PATH)
+@recipient_options
 @click.option(
-    "--to",
-    "recipients",
-    metavar="CERT|URI",
-    type=PATH,
-    multiple=True,
-    help="Who can read it: a certificate file, or a certificate or AES key on a token; may be repeated.",
+    "--secret-key-source",
+    metavar="SPEC",
+    help="Make EncryptedData with a key of yours, in hexadecimal, instead: prompt, env:, file: or fd:.",
 )
 @click.option(
-    "--password-source", metavar="SPEC", help="A password can read it, too: prompt, env:, file: or fd:."
-)
-@click.option(
-    "--cipher", default="aes-256-gcm", show_default=True, metavar="NAME", help="Encrypts the content."
-)
-@click.option(
-    "--key-transport",
-    type=click.Choice(["oaep", "pkcs1"]),
-    default="oaep",
-    show_default=True,
-    help="Encrypts the key to RSA certificates.",
-)
-@click.option(
-    "--oaep-digest",
-    type=click.Choice(["sha1", "sha224", "sha256", "sha384", "sha512"]),
-    default="sha256",
-    show_default=True,
-    help="The hash of OAEP and its MGF1.",
+    "--cipher",
+    metavar="NAME",
+    help="Encrypts the content. [default: aes-256-gcm; with --secret-key-source AES-CBC of the key's size]",
 )
 @click.option("--form", type=FORMS, default="der", show_default=True)
 @click.option("-o", "--output", metavar="OUT", type=PATH, help="Where the result goes. [default: INPUT.p7m]")
@@ -69,7 +48,8 @@ def encrypt(
     source: str,
     recipients: tuple[str, ...],
     password_source: str | None,
-    cipher: str,
+    secret_key_source: str | None,
+    cipher: str | None,
     key_transport: str,
     oaep_digest: str,
     form: str,
@@ -80,7 +60,9 @@ def encrypt(
 
     Nobody needs a token for it, unless --to names an object on one. Ciphers are aes-256-gcm, aes-256-ccm,
     chacha20-poly1305 (AuthEnvelopedData) and aes-256-cbc (EnvelopedData), which older programs read, but
-    which does not show changes on the way; those of AES also with 192 and 128 bits.
+    which does not show changes on the way; those of AES also with 192 and 128 bits. With
+    --secret-key-source the message names no recipients: whoever has the key reads it (EncryptedData,
+    RFC 5652 section 8). It does not show changes either.
 
     \b
     Examples:
@@ -88,77 +70,85 @@ def encrypt(
       tokensign encrypt contract.pdf --password-source prompt
       tokensign encrypt contract.pdf --to "pkcs11:token=acme;object=archive;type=secret-key"
       tokensign encrypt contract.pdf --to bob.pem --cipher aes-256-cbc --form smime -o mail.eml
+      tokensign encrypt backup.tar --secret-key-source file:key -o backup.tar.p7m
     """
-    from tokensign.algorithms import content_cipher
-    from tokensign.cms.encrypt import encrypt as encrypt_content
+    from tokensign.algorithms import DEFAULT_CONTENT_CIPHER, content_cipher
 
-    if not recipients and password_source is None:
-        raise UsageError("nobody could read it", hint="name recipients with --to, or a --password-source")
-    chosen = content_cipher(cipher)
-    transport = _transport(key_transport, oaep_digest)
+    if secret_key_source is not None and (recipients or password_source is not None):
+        raise UsageError(
+            "--secret-key-source makes a message without recipients",
+            hint="leave it away, or --to and --password-source",
+        )
+    chosen = content_cipher(cipher) if cipher else None
     target = output or default_output(source, ".eml" if form == "smime" else ".p7m")
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open_input(source))
-        named_recipients = [entry for name in recipients for entry in _recipients(cli, stack, name)]
-        if password_source is not None:
-            named_recipients.append(_password(password_source))
-        readers = [reader for _, reader in named_recipients]
+        if secret_key_source is not None:
+            encryption = _with_secret_key(secret_key_source, chosen)
+        else:
+            found = recipients_from(cli, stack, recipients, password_source)
+            transport = transport_from(key_transport, oaep_digest)
+            encryption = _to_recipients(found, chosen or DEFAULT_CONTENT_CIPHER, transport)
         destination = stack.enter_context(open_output(target, force=force))
         content = stack.enter_context(cli.output.progress(stream, f"encrypting {source}"))
-        if form == "smime":
-            kind = "authEnveloped-data" if chosen.authenticated else "enveloped-data"
-            with written_as_smime(content, source, kind, destination) as (entity, message):
-                encrypt_content(entity, readers, message, cipher=chosen, transport=transport)
-        else:
-            with written_as(form, destination) as message:
-                encrypt_content(content, readers, message, cipher=chosen, transport=transport)
-    names = [name for name, _ in named_recipients]
-    cli.output.status(f"{named(target)}: encrypted with {chosen.name} to {'; '.join(names)}")
+        with message_of(content, source, form, encryption.smime_type, destination) as (plain, message):
+            encryption.write(plain, message)
+    readers = "; ".join(encryption.recipients) or "whoever has the secret key"
+    cli.output.status(f"{named(target)}: encrypted with {encryption.cipher.name} to {readers}")
     cli.output.document(
         {
             "output": target,
             "form": form,
-            "cipher": chosen.name,
-            "key_transport": str(transport),
-            "recipients": names,
+            "cipher": encryption.cipher.name,
+            "key_transport": encryption.transport and str(encryption.transport),
+            "recipients": encryption.recipients,
         },
         on_stderr=target == STANDARD_STREAM,
     )
 
 
-def _recipients(cli: Cli, stack: contextlib.ExitStack, name: str) -> Sequence[tuple[str, Recipient]]:
-    """What --to names, with their names: certificates in a file, or a certificate or AES key on a token."""
-    from tokensign.uri import KeyUri, is_uri
+@dataclass(frozen=True, slots=True)
+class _Encryption:
+    """How a message is encrypted.
 
-    if not is_uri(name):
-        return [_certificate(certificate) for certificate in read_certificates([name])]
-    from tokensign.cms.recipients.kek import KekRecipient
-    from tokensign.token import find_certificate, open_secret_key
+    Attributes:
+        write: Takes the content and where the message goes.
+        cipher: Encrypts the content.
+        smime_type: As for `message_of`.
+        recipients: What to call them.
+        transport: Encrypts the key to RSA certificates; None without recipients.
+    """
 
-    token = stack.enter_context(open_token(cli, name))
-    if KeyUri.parse(name).type == "secret-key":
-        key = open_secret_key(token, name)
-        return [(f"the key {key.label}", KekRecipient(key))]
-    return [_certificate(find_certificate(token, name).certificate)]
-
-
-def _certificate(certificate: Certificate) -> tuple[str, Recipient]:
-    """A recipient's certificate; refused where it is not valid now or was not issued for encryption."""
-    from tokensign.pki.purpose import check_encryption_use
-
-    require_valid_now(certificate, "ask the recipient for a current one")
-    check_encryption_use(certificate)
-    return certificate.subject, certificate
+    write: Callable[[BinaryIO, BinaryIO], None]
+    cipher: ContentCipher
+    smime_type: str | None = None
+    recipients: list[str] = field(default_factory=list)
+    transport: KeyTransport | None = None
 
 
-def _password(source: str) -> tuple[str, Recipient]:
-    from tokensign.cms.recipients.password import PasswordRecipient
+def _to_recipients(
+    found: Sequence[tuple[str, Recipient]], cipher: ContentCipher, transport: KeyTransport
+) -> _Encryption:
+    """EnvelopedData or AuthEnvelopedData."""
+    from tokensign.cms.encrypt import encrypt as encrypt_content
 
-    return "a password", PasswordRecipient(password_from(source, "the message", repeat=True))
+    readers = [reader for _, reader in found]
+
+    def write(content: BinaryIO, message: BinaryIO) -> None:
+        encrypt_content(content, readers, message, cipher=cipher, transport=transport)
+
+    kind = "authEnveloped-data" if cipher.authenticated else "enveloped-data"
+    return _Encryption(write, cipher, kind, [name for name, _ in found], transport)
 
 
-def _transport(name: str, oaep_digest: str) -> KeyTransport:
-    from tokensign.algorithms import digest
-    from tokensign.keys import OaepTransport, Pkcs1Transport
+def _with_secret_key(source: str, cipher: ContentCipher | None) -> _Encryption:
+    """EncryptedData."""
+    from tokensign.cms.encrypted import cipher_for_key, encrypt_with_key
 
-    return Pkcs1Transport() if name == "pkcs1" else OaepTransport(digest(oaep_digest), digest(oaep_digest))
+    key = secret_key_from(source, "the message", repeat=True)
+    chosen = cipher or cipher_for_key(key)
+
+    def write(content: BinaryIO, message: BinaryIO) -> None:
+        encrypt_with_key(content, key, message, cipher=chosen)
+
+    return _Encryption(write, chosen)

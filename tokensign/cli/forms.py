@@ -14,7 +14,7 @@ from tokensign.files import STANDARD_STREAM, spool
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FORMS", "written_as", "written_as_smime"]
+__all__ = ["FORMS", "message_of", "written_as", "written_as_smime"]
 
 FORMS: Final = click.Choice(["der", "pem", "smime"])
 
@@ -33,7 +33,7 @@ def written_as(form: str, destination: BinaryIO) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def written_as_smime(
-    content: BinaryIO, source: str, smime_type: str, destination: BinaryIO
+    content: BinaryIO, source: str, smime_type: str | None, destination: BinaryIO
 ) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     """A MIME entity of the content, and where to write the DER message that is made of it.
 
@@ -50,3 +50,24 @@ def written_as_smime(
         yield entity, message
         message.seek(0)
         write_pkcs7_mime(message, smime_type, destination)
+
+
+@contextlib.contextmanager
+def message_of(
+    content: BinaryIO, source: str, form: str, smime_type: str | None, destination: BinaryIO
+) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """What a message is made of, and where to write it in DER so that it reaches `destination` in a form.
+
+    Args:
+        content: What the message is about: in S/MIME, a MIME entity is made of it, else it stays as it is.
+        source: As for `written_as_smime`.
+        form: "der", "pem" or "smime".
+        smime_type: As for `written_as_smime`.
+        destination: Receives the message.
+    """
+    if form == "smime":
+        with written_as_smime(content, source, smime_type, destination) as parts:
+            yield parts
+    else:
+        with written_as(form, destination) as message:
+            yield content, message

@@ -113,17 +113,18 @@ def password_from(specification: str, purpose: str, *, repeat: bool = False) -> 
     return Password(_secret_from(specification, "password", purpose, repeat=repeat).reveal())
 
 
-def secret_key_from(specification: str, purpose: str) -> bytes:
+def secret_key_from(specification: str, purpose: str, *, repeat: bool = False) -> bytes:
     """A symmetric key in hexadecimal; the sources are those of PINs.
 
     Args:
         specification: As --secret-key-source takes it.
         purpose: What it is for, for the prompt.
+        repeat: Whether it is a new key; one that is typed is then typed twice.
 
     Raises:
         UsageError: What comes is not hexadecimal; it is not repeated.
     """
-    text = _secret_from(specification, "secret key", purpose, repeat=False).reveal()
+    text = _secret_from(specification, "secret key", purpose, repeat=repeat).reveal()
     try:
         return bytes.fromhex(text.decode("ascii"))
     except ValueError:

@@ -168,8 +168,11 @@ def _pieces(data: DigestedData, given: BinaryIO | None) -> Callable[[], Iterator
     if data.content is not None and given is None:
         return data.content.chunks
     if data.content is not None or given is None:
-        where = "neither in the message nor given" if given is None else "in the message and given, too"
-        raise UsageError(f"the content is {where}")
+        if given is None:
+            raise UsageError(
+                "the content is neither in the message nor given", hint="give it with --content FILE"
+            )
+        raise UsageError("the content is in the message and given, too", hint="leave --content away")
     start = given.tell()
 
     def from_the_start() -> Iterator[bytes]:

@@ -30,7 +30,7 @@ from tokensign.cms.envelope import skip_optional
 from tokensign.errors import FileError, UnsupportedError, UsageError
 from tokensign.files import chunks, spool
 
-__all__ = ["ENCRYPTED_DATA", "decrypt_with_key", "encrypt_with_key", "read_encrypted_data"]
+__all__ = ["ENCRYPTED_DATA", "cipher_for_key", "decrypt_with_key", "encrypt_with_key", "read_encrypted_data"]
 
 ENCRYPTED_DATA: Final = "1.2.840.113549.1.7.6"
 
@@ -57,7 +57,7 @@ def encrypt_with_key(
         UnsupportedError: The cipher is too weak, or an AEAD, for whose tag EncryptedData has no place.
         FileError: The content changed while it was encrypted.
     """
-    cipher = cipher or CONTENT_CIPHERS.get(f"aes-{8 * len(key)}-cbc", CONTENT_CIPHERS["aes-256-cbc"])
+    cipher = cipher or cipher_for_key(key)
     _require_cbc(cipher)
     if cipher.strength is not Strength.STRONG:
         raise UnsupportedError(f"{cipher.name} is too weak to encrypt with")
@@ -78,6 +78,21 @@ def encrypt_with_key(
     output.write(stream.finalize())
     if taken != size:
         raise FileError("the content changed while it was being encrypted")
+
+
+def cipher_for_key(key: bytes) -> ContentCipher:
+    """AES-CBC with the size of a key.
+
+    Args:
+        key: 16, 24 or 32 octets.
+
+    Raises:
+        UsageError: The key has another size.
+    """
+    cipher = CONTENT_CIPHERS.get(f"aes-{8 * len(key)}-cbc")
+    if cipher is None:
+        raise UsageError(f"AES needs a key of 16, 24 or 32 bytes, not {len(key)}")
+    return cipher
 
 
 def read_encrypted_data(stream: BinaryIO) -> EncryptedContentInfo:

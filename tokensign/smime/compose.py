@@ -123,20 +123,24 @@ def write_multipart_signed(
     output.write(f"\r\n--{boundary}--\r\n".encode("ascii"))
 
 
-def write_pkcs7_mime(message: BinaryIO, smime_type: str, output: BinaryIO, fields: bytes = b"") -> None:
+def write_pkcs7_mime(
+    message: BinaryIO, smime_type: str | None, output: BinaryIO, fields: bytes = b""
+) -> None:
     """Write a CMS message as an application/pkcs7-mime entity.
 
     Args:
         message: The message in DER, from its current position.
-        smime_type: "signed-data", "enveloped-data", "authEnveloped-data", "compressed-data" or "certs-only".
+        smime_type: "signed-data", "enveloped-data", "authEnveloped-data", "compressed-data" or "certs-only";
+            None for a content type to which S/MIME gives no name.
         output: Receives the entity.
         fields: Header fields that stand first, each with its line end.
     """
-    name = _FILE_NAMES[smime_type]
+    name = _FILE_NAMES[smime_type] if smime_type else "smime.p7m"
+    parameter = f" smime-type={smime_type};" if smime_type else ""
     output.write(fields)
     output.write(
         "MIME-Version: 1.0\r\n"
-        f'Content-Type: application/pkcs7-mime; smime-type={smime_type}; name="{name}"\r\n'
+        f'Content-Type: application/pkcs7-mime;{parameter} name="{name}"\r\n'
         "Content-Transfer-Encoding: base64\r\n"
         f'Content-Disposition: attachment; filename="{name}"\r\n\r\n'.encode("ascii")
     )
