@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import pytest
 from asn1crypto import core, parser
@@ -11,11 +12,8 @@ from hypothesis import strategies as st
 
 from tokensign import der
 from tokensign.cms import ber
-from tokensign.cms.ber import MAX_DEPTH, OCTET_STRING, SEQUENCE, BerReader, context, to_der
+from tokensign.cms.ber import MAX_DEPTH, OCTET_STRING, SEQUENCE, BerReader, Element, context, to_der
 from tokensign.errors import MalformedError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 END_OF_CONTENTS = b"\0\0"
 
@@ -281,13 +279,99 @@ def consume(stream: BinaryIO) -> bytes:
     return b"".join(reader.octets(reader.expect(OCTET_STRING, "content")))
 
 
-@pytest.mark.parametrize("chunk", [1000, (1 << 18) - 4, (1 << 18) - 3, 1 << 18, (1 << 18) + 1, 300_000])
+@pytest.mark.parametrize(
+    "chunk", [64, 1000, 4096, (1 << 18) - 4, (1 << 18) - 3, 1 << 18, (1 << 18) + 1, 300_000]
+)
 def test_segments_across_the_window_are_joined(chunk: int) -> None:
     content = (b"0123456789abcdef" * 65536)[:800_003]
     segments = [content[start : start + chunk] for start in range(0, len(content), chunk)]
     stream = CountingStream(indefinite(0x24, b"".join(map(der.octet_string, segments))))
     assert consume(stream) == content
     assert stream.largest <= 1 << 18
+
+
+@pytest.mark.parametrize("sizes", [[64], [4096], [1, 2], [1000, 0, 77]])
+def test_small_segments_come_in_blocks(sizes: list[int]) -> None:
+    strings = b"".join(der.octet_string(bytes(size)) for size in sizes)
+    encoded = indefinite(0x24, strings * (1_000_000 // len(strings)))
+    reader = BerReader(io.BytesIO(encoded))
+    pieces = list(reader.octets(reader.expect(OCTET_STRING, "content")))
+    assert sum(map(len, pieces)) == sum(sizes) * (1_000_000 // len(strings))
+    assert len(pieces) <= 10  # the megabyte is four windows, with one segment from each into the next
+    assert all(pieces)
+
+
+@pytest.mark.parametrize("form", [indefinite, der.tlv])
+@pytest.mark.parametrize(
+    ("segment", "error"),
+    [
+        (b"\x04\x80ab", "primitive element has the indefinite form"),
+        (long_header(0x04, 2, 9) + b"ab", "impossible length"),
+        (b"\x04\x07ab", "larger than what is around it"),
+        (b"\x04", "larger than what is around it"),
+        (b"\x1f\x01a", "above 30"),
+        (der.integer(1), "segment of the content has tag 02"),
+    ],
+)
+def test_a_bad_segment_behind_good_ones_is_refused_with_its_reason(
+    segment: bytes, error: str, form: Callable[[int, bytes], bytes]
+) -> None:
+    good = der.octet_string(b"good") * 3
+    reader = BerReader(io.BytesIO(der.sequence(form(0x24, good + segment)) + b"something behind it"))
+    reader.enter(reader.expect(SEQUENCE, "message"))
+    pieces = reader.octets(reader.expect(OCTET_STRING, "content"))
+    assert next(pieces) + next(pieces) == b"good" * 3
+    with pytest.raises(MalformedError, match=error):
+        next(pieces)
+
+
+@st.composite
+def segmentations(draw: st.DrawFn) -> bytes:
+    """A constructed string with runs of segments of one size, whole, cut off, or with octets changed."""
+    runs = []
+    for _ in range(draw(st.integers(0, 6))):
+        content = draw(st.binary(max_size=40))
+        octets = draw(st.sampled_from([0, 0, 1, 2, 8, 9]))  # of the length; nine are too many
+        header = long_header(0x04, len(content), octets) if octets else der.header(0x04, len(content))
+        run = (header + content) * draw(st.integers(1, 20))
+        runs.append(draw(st.sampled_from([run, indefinite(0x24, run), der.tlv(0x24, run)])))
+    form = draw(st.sampled_from([indefinite, der.tlv]))
+    encoded = form(0x30, form(0x24, b"".join(runs)) + draw(st.sampled_from([b"", der.NULL])))
+    if draw(st.booleans()):
+        encoded = encoded[: draw(st.integers(0, len(encoded)))]
+    changed = bytearray(encoded)
+    for place in draw(st.lists(st.integers(0, max(0, len(encoded) - 1)), max_size=3)):
+        changed[place : place + 1] = draw(st.binary(min_size=1, max_size=1))
+    return bytes(changed)
+
+
+Way = Callable[[BerReader, Element], Iterable[bytes] | None]
+
+
+def outcome(way: Way, encoded: bytes, window: int) -> tuple[bytes, int | str]:
+    """The content that came, and where the cursor is in the end, or the error."""
+    content = b""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ber, "_WINDOW", window)
+        reader = BerReader(io.BytesIO(encoded))
+        try:
+            reader.enter(reader.expect(SEQUENCE, "message"))
+            element = reader.expect(OCTET_STRING, "content")
+            for piece in way(reader, element) or ():
+                content += piece
+        except MalformedError as error:
+            return content, str(error)
+        return content, reader.position
+
+
+@pytest.mark.parametrize("way", [BerReader.octets, BerReader.skip])
+@given(encoded=segmentations(), window=st.integers(2, 300))
+def test_blocks_of_any_size_are_read_and_refused_like_single_segments(
+    way: Way, encoded: bytes, window: int
+) -> None:
+    singly = outcome(way, encoded, window=1)  # it holds one header, and never a segment
+    assert outcome(way, encoded, window) == singly
+    assert outcome(way, encoded, window=1 << 18) == singly
 
 
 def test_one_large_string_comes_in_pieces() -> None:

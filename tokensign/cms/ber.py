@@ -2,8 +2,9 @@
 
 A message is walked once, element by element; what is small (certificates, signer infos, recipients) is
 read whole and handed to asn1crypto, and the content stays where it is: `BerReader.octets` yields it in
-pieces, however it was cut into segments. The stream must be able to seek, so that a message can be read
-for its structure first and for its content second; a pipe is spooled (`tokensign.files.spool`).
+pieces, however it was cut into segments. Programs cut it into many thousand small ones (OpenSSL: 4096 octets
+each), which are therefore taken in blocks. The stream must be able to seek, so that a message can be read for
+its structure first and for its content second; a pipe is spooled (`tokensign.files.spool`).
 """
 
 from __future__ import annotations
@@ -179,6 +180,7 @@ class BerReader:
                 self.enter(inner)
             else:
                 self.position = inner.end
+                self._segments()
 
     def octets(self, element: Element) -> Iterator[bytes]:
         """The content of a string, in pieces; segments of a constructed string are joined.
@@ -200,6 +202,8 @@ class BerReader:
                 self.leave()
             elif segment.tag == OCTET_STRING:
                 yield from self._pieces(segment)
+                if block := b"".join(self._segments()):
+                    yield block
             elif segment.tag == _CONSTRUCTED | OCTET_STRING:
                 self.enter(segment)
             else:
@@ -213,8 +217,36 @@ class BerReader:
             self.position += len(piece)
             yield piece
 
+    def _segments(self) -> list[bytes]:
+        """The contents of the primitive OCTET STRINGs at the cursor, which goes behind them.
+
+        Only those that lie whole in the window and in the element around them. `peek`, which takes ten times
+        as long for each, goes on from there: it loads the next window, and says what is wrong with the rest.
+        """
+        window, at = self._window, self.position - self._window_start
+        limit = min(len(window), self._outer_end() - self._window_start)
+        contents = []
+        while 0 <= at <= limit - 2 and window[at] == OCTET_STRING:
+            start, length = at + 2, window[at + 1]
+            if length >= _LONG_FORM:
+                count = length - _LONG_FORM
+                if not 0 < count <= _MAX_LENGTH_OCTETS:
+                    break
+                length = int.from_bytes(window[start : start + count], "big")
+                start += count
+            end = start + length
+            if end > limit:
+                break
+            contents.append(window[start:end])
+            at = end
+        self.position = self._window_start + at
+        return contents
+
     def _outer_end(self) -> int:
-        return next((end for end in reversed(self._ends) if end is not None), self._size)
+        for end in reversed(self._ends):
+            if end is not None:
+                return end
+        return self._size
 
     def _header(self, start: int, limit: int) -> Element:
         tag, first = self._octets_at(start, 2)
