@@ -91,6 +91,17 @@ def test_a_broken_armor_is_refused(text: bytes, words: str) -> None:
         unarmor(io.BytesIO(text))
 
 
+@pytest.mark.parametrize("before", [0, 60_000])
+@pytest.mark.parametrize("between", [0, 40_000])
+def test_nothing_but_white_space_follows_the_padding(before: int, between: int) -> None:
+    """However the text is cut into blocks: otherwise one signature could be read as two."""
+    ended = base64.encodebytes(bytes(before) + b"end") + b"QQ==\n" + b" \n" * between
+    with decode_base64(ended.splitlines(keepends=True)) as decoded:
+        assert decoded.read() == bytes(before) + b"endA"
+    with pytest.raises(MalformedError, match="base64 text"):
+        decode_base64((ended + b"QQ==\n").splitlines(keepends=True))
+
+
 def test_the_search_for_the_armor_ends() -> None:
     stream = io.BytesIO(b"x\n" * (1 << 20) + armored(b"content"))
     with pytest.raises(MalformedError, match="no PEM object"):

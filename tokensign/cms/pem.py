@@ -20,7 +20,8 @@ _LABELS: Final = (
     b"PKCS7",
     b"PKCS #7 SIGNED DATA",
 )  # RFC 7468 sections 8 and 9, and what OpenSSL reads
-_LINE: Final = 48  # octets a line of 64 characters
+_LINE: Final = 48  # octets a line
+_CHARACTERS: Final = 64  # a line
 _MAX_LINE: Final = 1 << 16  # characters; some programs write base64 without line ends
 _MAX_PREAMBLE: Final = 1 << 20  # octets of explanatory text before the armor
 
@@ -66,23 +67,35 @@ def decode_base64(lines: Iterable[bytes]) -> BinaryIO:
     """
     with contextlib.ExitStack() as on_failure:
         decoded = on_failure.enter_context(spool())
-        rest = b""
-        for line in lines:
-            rest += b"".join(line.split())
-            usable = len(rest) // 4 * 4
-            _decode_into(decoded, rest[:usable])
-            rest = rest[usable:]
-        _decode_into(decoded, rest)
+        complete = False
+        for text in _quanta(lines):
+            if complete:
+                raise MalformedError("the base64 text goes on after its end")
+            complete = text.endswith(b"=")
+            try:
+                decoded.write(base64.b64decode(text, validate=True))
+            except binascii.Error as error:
+                raise MalformedError("the base64 text is broken") from error
         decoded.seek(0)
         on_failure.pop_all()
     return decoded
 
 
-def _decode_into(decoded: BinaryIO, text: bytes) -> None:
-    try:
-        decoded.write(base64.b64decode(text, validate=True))
-    except binascii.Error as error:
-        raise MalformedError("the base64 text is broken") from error
+def _quanta(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Base64 text without white space, in pieces of whole groups of four characters but for the last."""
+    held: list[bytes] = []
+    size = 0
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size >= _MAX_LINE:
+            text = b"".join(b"".join(held).split())
+            usable = len(text) // 4 * 4
+            if usable:
+                yield text[:usable]
+            held, size = [text[usable:]], len(text) - usable
+    if text := b"".join(b"".join(held).split()):
+        yield text
 
 
 def armor(message: BinaryIO, output: BinaryIO, label: str = "CMS") -> None:
@@ -95,6 +108,6 @@ def armor(message: BinaryIO, output: BinaryIO, label: str = "CMS") -> None:
 def encode_base64(message: BinaryIO, output: BinaryIO, line_end: bytes = b"\n") -> None:
     """Write octets as lines of 64 base64 characters."""
     while block := message.read(_LINE * 1024):
-        output.writelines(
-            base64.b64encode(block[start : start + _LINE]) + line_end for start in range(0, len(block), _LINE)
-        )
+        text = base64.b64encode(block)
+        lines = [text[start : start + _CHARACTERS] for start in range(0, len(text), _CHARACTERS)]
+        output.write(line_end.join((*lines, b"")))
