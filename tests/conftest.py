@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import signal
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
 
 USER_PIN = "1234-user"
 SO_PIN = "5678-officer"
+
+
+# A shell starts what runs in its background with SIGINT ignored, which every process of a test would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass

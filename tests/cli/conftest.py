@@ -126,7 +126,11 @@ class Terminal:
 
     def finish(self, process: subprocess.Popen[bytes], code: int, given: bytes | None = None) -> Finished:
         """Wait for a process that `start` made."""
-        output, error = process.communicate(given, timeout=60)
+        try:
+            output, error = process.communicate(given, timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
         finished = Finished(process.returncode, output or b"", (error or b"").decode())
         assert finished.code == code, f"exit code {finished.code} instead of {code}\n{finished.error}"
         self.hold_to_promises(finished)
