@@ -1,4 +1,4 @@
-"""What one process shares about one token: the login, the sessions, and the way back after a removal.
+"""What one process shares about one token: its login, its sessions, and the way back after a removal.
 
 PKCS#11 logs in the application, not a session: the first login counts for all sessions of the process,
 and closing the session that logged in must come last. So there is one `Connection` a token and process,
@@ -8,121 +8,46 @@ however often the token is opened; each operation borrows a session from it for 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pkcs11
-from pkcs11.attributes import ATTRIBUTE_TYPES, AttributeMapper, handle_ulong
-from pkcs11.constants import Attribute
 from pkcs11.exceptions import PKCS11Error
 
-from tokensign.errors import DecryptionError, PinIncorrectError, TokenRemovedError, TokensignError
-from tokensign.token.cryptoki import UserType
-from tokensign.token.failures import BACK_HINT, STALE, SUSPICIOUS, is_gone, translated
-from tokensign.token.info import TokenInfo
-from tokensign.token.pin import Pin
-from tokensign.token.tries import refused, require_tries
+from tokensign.errors import ModuleError, TokenRemovedError, TokensignError
+from tokensign.token.borrowing import Borrowed
+from tokensign.token.deadlines import PERSON_TIMEOUT
+from tokensign.token.failures import BACK_HINT, STALE, SUSPICIOUS, UNSURE, is_gone, translated
+from tokensign.token.login import Login
+from tokensign.token.quirks import Quirk, has_quirk
+from tokensign.token.session import ATTRIBUTES, Session
+from tokensign.token.state import TokenState
+from tokensign.token.tries import require_tries
+from tokensign.token.turns import until_answered, while_nobody_logs_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from pkcs11 import Session as Binding
 
-    from tokensign.token.cryptoki import FunctionList
+    from tokensign.token.info import TokenInfo
+    from tokensign.token.login import Credential
     from tokensign.token.module import Module
-    from tokensign.token.pin import PinSource
+    from tokensign.token.pin import Pin
 
-__all__ = ["Borrowed", "Connection", "Credential", "Session", "connect", "is_connected", "release"]
+__all__ = ["Connection", "connect", "is_connected", "release"]
 
-_OUTPUT_SIZE: Final = 4627  # octets of the longest signature: ML-DSA-87 (FIPS 204 section 4)
+_END_PAUSE: Final = 0.5  # seconds between two looks whether a connection that is being closed hangs
+_IDLE_TIME: Final = 0.25  # seconds without an operation; nobody pulls a card out and puts it back faster
+_SETTLING_TIME: Final = 0.5  # seconds until a removal is noticed; pcscd looks every 0.4 s
+_SETTLING_PAUSE: Final = 0.05  # seconds between two looks, which are commands to the card
 _QUIET_TIMEOUT: Final = 10.0  # seconds that recovery waits for running operations to end
 _REINITIALIZE_PAUSE: Final = (
     1.0  # seconds at the least between two while other tokens of the module are in use
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """How one who opened a token logs in.
-
-    Attributes:
-        source: Where the PIN comes from, when it is needed.
-        allow_last_try: Whether the PIN may be tried when a wrong one would lock it.
-    """
-
-    source: PinSource
-    allow_last_try: bool = False
-
-
-class _Attributes(AttributeMapper):
-    """python-pkcs11's attributes, without failing on key types and labels that it does not know."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_handler(Attribute.KEY_TYPE, *handle_ulong)
-        pack, _ = ATTRIBUTE_TYPES[Attribute.LABEL]
-        self.register_handler(Attribute.LABEL, pack, lambda octets: octets.decode("utf-8", "replace"))
-
-
-_ATTRIBUTES: Final = _Attributes()
-
-
-class Session:
-    """A PKCS#11 session while one thread uses it.
-
-    Attributes:
-        binding: python-pkcs11's session, for everything that is not in a hurry.
-        handle: Its number, for the direct calls.
-        objects: Handles that were looked up in this session, by whatever key the looker chose.
-        output: A buffer for the result of an operation.
-        size: Octets of the result; set to the buffer's size before the call.
-    """
-
-    __slots__ = ("_functions", "binding", "epoch", "handle", "objects", "output", "read_write", "size")
-
-    def __init__(self, binding: Binding, functions: FunctionList, epoch: int, *, read_write: bool) -> None:
-        self._functions = functions
-        self.epoch = epoch
-        self.read_write = read_write
-        self.output = ctypes.create_string_buffer(_OUTPUT_SIZE)
-        self.size = ctypes.c_ulong(_OUTPUT_SIZE)
-        self.adopt(binding)
-
-    def adopt(self, binding: Binding) -> None:
-        """Stand for a session of python-pkcs11 that was just opened."""
-        self.binding = binding
-        self.handle: int = binding.handle  # type: ignore[attr-defined]  # the stub leaves it out
-        self.objects: dict[Any, int] = {}
-
-    def require_valid(self) -> None:
-        """Make sure that the session lives, before python-pkcs11 searches in it.
-
-        When C_FindObjectsInit fails, python-pkcs11 ends a search that never began, and the failure of that is
-        printed with a traceback.
-
-        Raises:
-            PKCS11Error: It does not.
-        """
-        self._functions.is_logged_in(self.handle)
-
-    def rewind(self) -> None:
-        """Make the whole buffer available to the next call."""
-        self.size.value = _OUTPUT_SIZE
-
-    def take_output(self) -> bytes:
-        """The result of the last call."""
-        return ctypes.string_at(self.output, self.size.value)
-
-    def close(self) -> None:
-        """Close it; one that is dead already is left alone."""
-        with contextlib.suppress(PKCS11Error):
-            self.binding.close()
 
 
 class Connection:
@@ -142,19 +67,20 @@ class Connection:
         self.module = module
         self.info = info
         self.remembered: dict[Any, Any] = {}
-        self._users = 0
+        self.users = 1  # guarded by _connecting; at 0 it is being closed
+        self._ended = threading.Event()
         self._lock = threading.RLock()  # for login, recovery and close; a running operation never takes it
         self._idle: dict[bool, deque[Session]] = {False: deque(), True: deque()}
-        self._anchor: Session | None = None  # the session that logged in
-        self._pin: Pin | None = None
-        self._pin_refused = False
-        self._logged_in = False
+        self._login = Login(module)
         self._lost = False
+        self._used = time.monotonic()  # when it was last known to work
         self._module_epoch = module.epoch
         self._epoch = 0  # grows when the handles that sessions remember are not to be trusted any more
         self._pid = os.getpid()
 
-    def borrow(self, doing: str, credential: Credential | None, *, read_write: bool = False) -> Borrowed:
+    def borrow(
+        self, doing: str, credential: Credential | None, *, read_write: bool = False, on_pad: bool = False
+    ) -> Borrowed:
         """A session for one operation, as a context manager.
 
         PKCS#11's exceptions in the block become errors of tokensign, after which the session is not used
@@ -164,53 +90,86 @@ class Connection:
             doing: What is done, for messages.
             credential: How to log in; None for what everybody may do.
             read_write: Whether the token is changed.
+            on_pad: Whether somebody types a PIN on the token's PIN pad meanwhile.
 
         Raises:
             TokenRemovedError: The token is gone. When it is back, the next operation finds it.
             PinError: It wants a PIN and does not get a right one.
             TokenError: See `tokensign.token.failures`.
         """
-        return Borrowed(self, doing, credential, read_write=read_write)
+        return Borrowed(self, doing, credential, read_write=read_write, on_pad=on_pad)
+
+    @property
+    def state(self) -> TokenState:
+        """What the next operation meets."""
+        if self._pid != os.getpid():
+            return TokenState.FORKED
+        if not self.users:
+            return TokenState.CLOSED
+        if self.module.gate.hangs:
+            return TokenState.HUNG
+        if self.lost:
+            return TokenState.LOST
+        if self._login.done:
+            return TokenState.LOGGED_IN
+        return TokenState.REFUSED if self._login.refused else TokenState.OPEN
 
     @property
     def lost(self) -> bool:
         """Whether the sessions are dead and the next operation has to find the token again."""
         return self._lost or self._module_epoch != self.module.epoch
 
-    def require_token(self) -> None:
-        """Make sure that a search found nothing because there is nothing; SoftHSM does not say it otherwise.
+    def require_token(self, failure: PKCS11Error | None = None) -> None:
+        """Make sure that a search found nothing, or that an operation failed, though the token is there.
 
-        To be called inside the block of `borrow`.
+        Not every module says it otherwise. To be called inside the block of `borrow`.
+
+        Args:
+            failure: What the operation answered.
 
         Raises:
             TokenNotPresent: The token is gone, or somebody else logged it out.
         """
-        if not self._intact():
+        if not self._intact(failure):
             raise pkcs11.TokenNotPresent
+
+    def is_there(self) -> bool:
+        """Whether the token is in its slot, and our login still counts. Called inside the gate."""
+        try:  # the token first: OpenSC notices while it lists the slots that sessions have ended
+            there = self.module.read_token(self.info.slot_id)
+            return there.identity == self.info.identity and self._login.counts()
+        except (PKCS11Error, TokensignError):
+            return False
 
     def forget_objects(self) -> None:
         """Let no session use a handle that it looked up before now; called when objects were deleted."""
         self._epoch += 1
 
-    def adopt_pin(self, pin: Pin) -> None:
+    def adopt_pin(self, pin: Pin | None) -> None:
         """Remember a PIN that was just changed, where the old one was remembered."""
         with self._lock:
-            if self._pin is not None:
-                self._pin.wipe()
-                self._pin = Pin(pin.reveal())
+            self._login.adopt(pin)
 
-    def require_tries_for(self, credential: Credential) -> None:
-        """Refuse a context-specific login that could lock the PIN.
+    def pin_for_operation(self, credential: Credential, doing: str) -> Pin | None:
+        """The PIN for one operation of a key with CKA_ALWAYS_AUTHENTICATE, to be given to `log_in_for`.
 
-        To be called inside the block of `borrow`.
+        To be called outside the block of `borrow`, because a person may be asked.
+
+        Args:
+            credential: How to log in.
+            doing: What is done, for the person and for messages.
 
         Raises:
             PinLockedError: The PIN is locked, or one try is left and that is not allowed.
+            PinError: There is none, or it was refused before.
         """
-        info = TokenInfo.read(self.module.slot(self.info.slot_id))
+        self.prepare(credential)
+        with self.module.gate.shared(), self._noticing(doing):
+            info = self.module.read_token(self.info.slot_id)
         require_tries(info, allow_last_try=credential.allow_last_try)
+        return self._login.pin_for_operation(credential, info, doing)
 
-    def log_in_for(self, session: Session, credential: Credential) -> None:
+    def log_in_for(self, session: Session, pin: Pin | None) -> None:
         """The context-specific login that a key with CKA_ALWAYS_AUTHENTICATE wants for each operation.
 
         To be called between the operation's Init and the operation, inside the block of `borrow`.
@@ -218,12 +177,7 @@ class Connection:
         Raises:
             PinError: The PIN is refused, and so is not tried again.
         """
-        pin = self._usable_pin(credential, f"the key on the token {self.info.label}")
-        try:
-            self.module.functions.login(session.handle, UserType.CONTEXT_SPECIFIC, pin)
-        except PKCS11Error as error:
-            self._raise_refused(error)
-            raise
+        self._login.log_in_for_operation(session, self.info, pin)
 
     # What follows is for Borrowed; all but `prepare` is called inside the gate.
 
@@ -231,9 +185,11 @@ class Connection:
         """Find the token again and log in, where that is needed."""
         if self._pid != os.getpid():
             self.module.require_process()
+        if time.monotonic() - self._used > _IDLE_TIME:
+            self._look_after_pause()
         if self.lost:
             self._recover()
-        if credential and not self._logged_in:
+        if credential and not self._login.done:
             self._log_in(credential)
 
     def take(self, *, read_write: bool) -> Session:
@@ -253,7 +209,8 @@ class Connection:
 
     def give_back(self, session: Session) -> None:
         """Keep a session for the next operation."""
-        if session.epoch == self._epoch and self._users:
+        self._used = time.monotonic()
+        if session.epoch == self._epoch and self.users:
             self._idle[session.read_write].append(session)
         else:
             session.close()
@@ -286,77 +243,91 @@ class Connection:
         session.adopt(self._open_binding(read_write=session.read_write))
 
     def _means_loss(self, error: PKCS11Error) -> bool:
-        if is_gone(error) or (isinstance(error, pkcs11.UserNotLoggedIn) and self._logged_in):
+        if is_gone(error) or (isinstance(error, pkcs11.UserNotLoggedIn) and self._login.done):
             return True
-        return isinstance(error, SUSPICIOUS) and not self._intact()
+        return isinstance(error, SUSPICIOUS) and not self._intact(error)
 
-    def _intact(self) -> bool:
-        """Whether the token is in its slot, and our login still counts."""
-        try:
-            if self._anchor and not self.module.functions.is_logged_in(self._anchor.handle):
+    def _intact(self, failure: PKCS11Error | None = None) -> bool:
+        """Whether the token is in its slot, and our login still counts.
+
+        Args:
+            failure: Why it is asked. Where that may be a removal which the module has not noticed yet, it is
+                asked until it must have.
+        """
+        late = isinstance(failure, UNSURE) and has_quirk(Quirk.NOTICES_LATE, self.module, self.info)
+        end = time.monotonic() + (_SETTLING_TIME if late else 0.0)
+        while self.is_there():
+            if time.monotonic() >= end:
+                return True
+            time.sleep(_SETTLING_PAUSE)
+        return False
+
+    def _look_after_pause(self) -> None:
+        """See whether the token was away meanwhile; then it is lost, before anything is asked of it."""
+        with self._locked():
+            if self.lost or time.monotonic() - self._used <= _IDLE_TIME:
+                return
+            with self.module.gate.shared():
+                self._lost = not (self.is_there() and self._idle_sessions_live())
+            self._used = time.monotonic()
+
+    def _idle_sessions_live(self) -> bool:
+        for idle in self._idle.values():
+            try:
+                self.module.functions.is_logged_in(idle[-1].handle)
+            except IndexError:  # there is none
+                continue
+            except PKCS11Error:
                 return False
-            return TokenInfo.read(self.module.slot(self.info.slot_id)).identity == self.info.identity
-        except (PKCS11Error, TokensignError):
-            return False
+        return True
 
     def _open(self, *, read_write: bool) -> Session:
         binding = self._open_binding(read_write=read_write)
         return Session(binding, self.module.functions, self._epoch, read_write=read_write)
 
     def _open_binding(self, *, read_write: bool) -> Binding:
-        token = self.module.slot(self.info.slot_id).get_token()
-        return token.open(rw=read_write, attribute_mapper=_ATTRIBUTES)
+        try:
+            return self._attempt_to_open(read_write=read_write)
+        except pkcs11.SessionCount:
+            if not self._close_idle():
+                raise
+            return self._attempt_to_open(read_write=read_write)
+
+    def _attempt_to_open(self, *, read_write: bool) -> Binding:
+        def attempt() -> Binding:
+            token = self.module.slot(self.info.slot_id).get_token()
+            return token.open(rw=read_write, attribute_mapper=ATTRIBUTES)
+
+        return until_answered(attempt)
+
+    def _close_idle(self) -> int:
+        """Close the sessions that nobody uses; how many those were."""
+        closed = 0
+        for idle in self._idle.values():
+            with contextlib.suppress(IndexError):  # there is none, or another thread was faster
+                while True:
+                    idle.pop().close()
+                    closed += 1
+        return closed
 
     # --- login
 
     def _log_in(self, credential: Credential) -> None:
         doing = f"log in to the token {self.info.label}"
-        with self._lock:
-            if self._logged_in:
+        with self._locked():
+            if self._login.done:
                 return
             if not self.info.login_required:
-                self._logged_in = True
+                self._login.done = True
                 return
             with self.module.gate.shared(), self._noticing(doing):
-                info = TokenInfo.read(self.module.slot(self.info.slot_id))
+                info = self.module.read_token(self.info.slot_id)
             require_tries(info, allow_last_try=credential.allow_last_try)
-            pin = self._usable_pin(credential, f"the token {self.info.label}")
-            with self.module.gate.shared(), self._noticing(doing):
-                anchor = self._open(read_write=False)
-                try:
-                    self.module.functions.login(anchor.handle, UserType.USER, pin)
-                except pkcs11.UserAlreadyLoggedIn:  # another part of this process did, and will log out
-                    anchor.close()
-                except PKCS11Error as error:
-                    anchor.close()
-                    self._raise_refused(error)
-                    raise
-                else:
-                    self._anchor = anchor
-            self._pin = Pin(pin.reveal())  # our own copy, since we wipe it
-            self._logged_in = True
-
-    def _usable_pin(self, credential: Credential, purpose: str) -> Pin:
-        if self._pin_refused:
-            raise PinIncorrectError(
-                f"the PIN for the token {self.info.label} was refused before and is not tried again",
-                hint="open the token again with the right PIN",
-            )
-        return self._pin or credential.source.get(purpose)
-
-    def _raise_refused(self, error: PKCS11Error) -> None:
-        """Raise what a failed login says about the PIN, with the counter flags as they are now."""
-        info = self.info
-        with contextlib.suppress(PKCS11Error, TokensignError):
-            info = TokenInfo.read(self.module.slot(self.info.slot_id))
-        meaning = refused(error, info.label, info.pin_state)
-        if meaning is None:
-            return
-        self._pin_refused = True
-        if self._pin:
-            self._pin.wipe()
-            self._pin = None
-        raise meaning from error
+            pin = self._login.pin_for_login(credential, info)
+            on_pad = info.protected_authentication_path
+            turn = contextlib.nullcontext() if on_pad else while_nobody_logs_in(self.module.path)
+            with turn, self.module.gate.shared(PERSON_TIMEOUT if on_pad else 0.0), self._noticing(doing):
+                self._login.log_in(self._open(read_write=False), info, pin)
 
     @contextlib.contextmanager
     def _noticing(self, doing: str) -> Iterator[None]:
@@ -366,6 +337,9 @@ class Connection:
             self.notice(error)
             raise self.explain(error, doing) from error
 
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return self.module.gate.holding(self._lock)
+
     # --- recovery
 
     def _recover(self) -> None:
@@ -374,13 +348,12 @@ class Connection:
         Some modules (SoftHSM) see a token that came back only after C_Finalize and C_Initialize. That ends
         the sessions of the module's other tokens too; their next operation recovers as well.
         """
-        with self._lock:
+        with self._locked():
             if not self.lost:
                 return
             with self.module.gate.exclusive(_QUIET_TIMEOUT):
                 self._epoch += 1
-                self._anchor = None
-                self._logged_in = False
+                self._login.lose()
                 for idle in self._idle.values():
                     idle.clear()
                 if self._module_epoch == self.module.epoch:
@@ -410,77 +383,33 @@ class Connection:
 
     # --- the end
 
-    def open(self) -> None:
-        """Count one more user, who may give the PIN anew."""
-        with self._lock:
-            self._users += 1
-            self._pin_refused = False
+    def allow_pin(self) -> None:
+        """Let a PIN be tried again after one was refused."""
+        self._login.allow()
 
-    def close(self) -> bool:
-        """Count one user less. The last one, for whom it is true, closes all sessions and logs out."""
-        with self._lock:
-            self._users -= 1
-            if self._users:
-                return False
-            if self._pin:
-                self._pin.wipe()
-                self._pin = None
+    def end(self) -> None:
+        """Close all sessions, log out and forget the PIN.
+
+        A module that hangs is left as it is: to call it would hang as well.
+        """
+        self._login.forget_pin()
+        try:
             if self._pid != os.getpid() or self.lost:
-                return True
-            with self.module.gate.shared():
-                for idle in self._idle.values():
-                    while idle:
-                        idle.pop().close()
-                if self._anchor:
-                    with contextlib.suppress(PKCS11Error):
-                        self.module.functions.logout(self._anchor.handle)
-                    self._anchor.close()
-                    self._anchor = None
-            self._logged_in = False
-            return True
-
-
-class Borrowed:
-    """The block in which a thread has a session for itself."""
-
-    __slots__ = ("_connection", "_credential", "_doing", "_read_write", "_session")
-
-    def __init__(
-        self, connection: Connection, doing: str, credential: Credential | None, *, read_write: bool
-    ) -> None:
-        self._connection = connection
-        self._doing = doing
-        self._credential = credential
-        self._read_write = read_write
-
-    def __enter__(self) -> Session:
-        connection = self._connection
-        connection.prepare(self._credential)
-        connection.module.gate.enter()
-        try:
-            self._session = connection.take(read_write=self._read_write)
-        except BaseException as error:
-            connection.module.gate.leave()
-            if isinstance(error, PKCS11Error):
-                with connection.module.gate.shared():
-                    connection.notice(error)
-                raise connection.explain(error, self._doing) from error
-            raise
-        return self._session
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        connection = self._connection
-        try:
-            if error is None or isinstance(error, DecryptionError):  # the operation ended in good order
-                connection.give_back(self._session)
-            else:
-                connection.discard(self._session, error)
+                return
+            with contextlib.suppress(ModuleError), self._locked(), self.module.gate.shared():
+                self._close_idle()
+                self._login.end()
         finally:
-            connection.module.gate.leave()
-        if isinstance(error, PKCS11Error):
-            raise connection.explain(error, self._doing) from error
+            self._ended.set()
+
+    def wait_for_end(self) -> None:
+        """Wait until the thread that closes it is done.
+
+        Raises:
+            ModuleError: The module hangs.
+        """
+        while not self._ended.wait(_END_PAUSE):
+            self.module.gate.require_no_hang()
 
 
 _connections: dict[tuple[str, ...], Connection] = {}
@@ -490,18 +419,30 @@ _connecting = threading.Lock()
 def connect(module: Module, info: TokenInfo) -> Connection:
     """The connection of this process to a token; each `connect` needs its `release`."""
     key = (str(module.path), *info.identity)
-    with _connecting:
-        connection = _connections.get(key)
-        if connection is None:
-            connection = _connections[key] = Connection(module, info)
-        connection.open()
-        return connection
+    while True:
+        with _connecting:
+            connection = _connections.get(key)
+            if connection is None:
+                connection = _connections[key] = Connection(module, info)
+                return connection
+            if connection.users:
+                connection.users += 1
+                break
+        connection.wait_for_end()
+    connection.allow_pin()
+    return connection
 
 
 def release(connection: Connection) -> None:
-    """The end of a `connect`."""
+    """The end of a `connect`; the last one closes the sessions and logs out."""
     with _connecting:
-        if connection.close():
+        connection.users -= 1
+        if connection.users:
+            return
+    try:
+        connection.end()  # before it leaves the table, so that nobody logs in meanwhile
+    finally:
+        with _connecting:
             for key, value in list(_connections.items()):
                 if value is connection:
                     del _connections[key]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pkcs11.constants import TokenFlag
 
@@ -28,6 +28,21 @@ class PinState(enum.Enum):
     TO_BE_CHANGED = "to-be-changed"
     """The PIN is the manufacturer's or has expired."""
     NOT_SET = "not-set"
+
+    @property
+    def words(self) -> str:
+        """The state for people."""
+        return _WORDS[self]
+
+
+_WORDS: Final = {
+    PinState.OK: "set; no wrong one is counted, and not every module counts",
+    PinState.COUNT_LOW: "set; a wrong one was given since the last right one",
+    PinState.FINAL_TRY: "set; one try is left, and a wrong one locks it",
+    PinState.LOCKED: "locked",
+    PinState.TO_BE_CHANGED: "must be changed: it is the manufacturer's or has expired",
+    PinState.NOT_SET: "not set",
+}
 
 
 def pin_state(flags: TokenFlag, *, security_officer: bool = False) -> PinState:

@@ -1,209 +1,107 @@
-"""Opening a token."""
+"""One PKCS#11 session, while one thread uses it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+import contextlib
+import ctypes
+from typing import TYPE_CHECKING, Any, Final
 
-from tokensign.errors import AmbiguousNameError, TokenNotFoundError, UsageError
-from tokensign.token.connection import Credential, connect, release
-from tokensign.token.info import TokenInfo
-from tokensign.token.module import Module, load_module
-from tokensign.token.pin import PromptSource, parse_pin_source, pin_source_of
-from tokensign.uri import KeyUri, is_uri
+from pkcs11 import _pkcs11
+from pkcs11.attributes import ATTRIBUTE_TYPES, AttributeMapper, handle_ulong
+from pkcs11.constants import Attribute
+from pkcs11.exceptions import PKCS11Error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-    from types import TracebackType
+    from pkcs11 import Object
+    from pkcs11 import Session as Binding
 
-    from tokensign.token.connection import Borrowed, Connection
-    from tokensign.token.pin import PinSource
+    from tokensign.token.cryptoki import FunctionList
 
-__all__ = ["Token", "open_token", "select_token"]
+__all__ = ["ATTRIBUTES", "Session"]
+
+_BATCH: Final = 10  # handles that are asked for at a time
+_OUTPUT_SIZE: Final = 4627  # octets of the longest signature: ML-DSA-87 (FIPS 204 section 4)
 
 
-class Token:
-    """An open token; `open_token` makes it. Close it, or use it in a `with` statement.
+class _Attributes(AttributeMapper):
+    """python-pkcs11's attributes, without failing on key types and labels that it does not know."""
 
-    Safe for threads: each operation has a PKCS#11 session for itself, so that N threads sign in parallel.
-    The PIN is asked for when something first needs it; what everybody may see, such as certificates, can
-    be read without one. Tokens opened several times in a process share one login.
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_handler(Attribute.KEY_TYPE, *handle_ulong)
+        pack, _ = ATTRIBUTE_TYPES[Attribute.LABEL]
+        self.register_handler(Attribute.LABEL, pack, lambda octets: octets.decode("utf-8", "replace"))
 
-    When the token is pulled out, the operation that notices raises `TokenRemovedError`; when it is back,
-    the next operation opens new sessions and logs in again with the PIN that was given. A PIN that the
-    token refuses is never tried again.
+
+ATTRIBUTES: Final = _Attributes()
+"""How python-pkcs11 packs and unpacks attributes in our sessions."""
+
+
+class _Search(_pkcs11.SearchIter):  # type: ignore[name-defined, misc]  # the stub leaves it out
+    """python-pkcs11's search, which, should it not begin, does not fail a second time when it is to be ended.
+
+    The second failure would be in a destructor, and be printed with a traceback.
+    """
+
+    _began = False
+
+    def _initiate(self) -> None:
+        super()._initiate()
+        self._began = True
+
+    def _finalize(self, silent: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base class has it
+        try:
+            super()._finalize(silent)  # also gives the lock of the session back
+        except PKCS11Error:
+            if self._began:
+                raise
+
+
+class Session:
+    """A PKCS#11 session while one thread uses it.
 
     Attributes:
-        read_write: Whether it was opened to be changed.
+        binding: python-pkcs11's session, for everything that is not in a hurry.
+        handle: Its number, for the direct calls.
+        objects: Handles that were looked up in this session, by whatever key the looker chose.
+        output: A buffer for the result of an operation.
+        size: Octets of the result; set to the buffer's size before the call.
     """
 
-    def __init__(self, connection: Connection, credential: Credential, *, read_write: bool) -> None:
-        self._connection = connection
-        self._credential = credential
-        self._closed = False
+    __slots__ = ("_functions", "binding", "epoch", "handle", "objects", "output", "read_write", "size")
+
+    def __init__(self, binding: Binding, functions: FunctionList, epoch: int, *, read_write: bool) -> None:
+        self._functions = functions
+        self.epoch = epoch
         self.read_write = read_write
+        self.output = ctypes.create_string_buffer(_OUTPUT_SIZE)
+        self.size = ctypes.c_ulong(_OUTPUT_SIZE)
+        self.adopt(binding)
 
-    @property
-    def module(self) -> Module:
-        """The token's module."""
-        return self._connection.module
+    def adopt(self, binding: Binding) -> None:
+        """Stand for a session of python-pkcs11 that was just opened."""
+        self.binding = binding
+        self.handle: int = binding.handle  # type: ignore[attr-defined]  # the stub leaves it out
+        self.objects: dict[Any, int] = {}
 
-    @property
-    def info(self) -> TokenInfo:
-        """The token as it was when it was last found; its PIN state may have changed since."""
-        return self._connection.info
-
-    @property
-    def uri(self) -> KeyUri:
-        """The URI of the token."""
-        return self.info.uri
-
-    def read_info(self) -> TokenInfo:
-        """The token as it is now, with the counter flags of its PINs.
+    def find(self, template: dict[Attribute, Any]) -> list[Object]:
+        """The objects that have some attributes.
 
         Raises:
-            TokenRemovedError: It is gone.
+            PKCS11Error: The module fails.
         """
-        with self.borrow("read the token's state", public=True):
-            return TokenInfo.read(self.module.slot(self.info.slot_id))
+        with _Search(self.binding, template, _BATCH) as batches:
+            return [found for batch in batches for found in batch]
 
-    def log_in(self) -> None:
-        """Give the PIN now and not when it is first needed.
+    def rewind(self) -> None:
+        """Make the whole buffer available to the next call."""
+        self.size.value = _OUTPUT_SIZE
 
-        Raises:
-            PinError: The PIN is refused; see `PinIncorrectError`, `PinLockedError`, `PinUnavailableError`.
-        """
-        with self.borrow(f"log in to the token {self.info.label}"):
-            pass
+    def take_output(self) -> bytes:
+        """The result of the last call."""
+        return ctypes.string_at(self.output, self.size.value)
 
     def close(self) -> None:
-        """Close it; the last one in the process logs out and forgets the PIN. Closing twice does nothing."""
-        if not self._closed:
-            self._closed = True
-            release(self._connection)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<Token {self.info.label!r}{' closed' if self._closed else ''}>"
-
-    # --- for the other modules of this package
-
-    @property
-    def connection(self) -> Connection:
-        """What this process shares about the token."""
-        return self._connection
-
-    @property
-    def credential(self) -> Credential:
-        """How this user of the token logs in."""
-        return self._credential
-
-    def borrow(self, doing: str, *, public: bool = False, change: bool = False) -> Borrowed:
-        """A session for one operation; see `tokensign.token.connection.Connection.borrow`.
-
-        Args:
-            doing: What is done, for messages.
-            public: Whether it needs no login.
-            change: Whether it changes the token.
-
-        Raises:
-            UsageError: The token is closed, or opened only for reading.
-        """
-        if self._closed:
-            raise UsageError(f"cannot {doing}: the token {self.info.label} was closed")
-        if change:
-            self.require_change(doing)
-        return self._connection.borrow(doing, None if public else self._credential, read_write=change)
-
-    def require_change(self, doing: str) -> None:
-        """Refuse to change a token that was opened for reading.
-
-        Raises:
-            UsageError: It was.
-        """
-        if not self.read_write:
-            raise UsageError(
-                f"cannot {doing}: the token {self.info.label} was opened for reading",
-                hint="open the token with read_write=True",
-            )
-
-
-def open_token(
-    module: Module | Path | str | None = None,
-    token: str | KeyUri | None = None,
-    pin_source: PinSource | str | None = None,
-    *,
-    read_write: bool = False,
-    allow_last_try: bool = False,
-) -> Token:
-    """Open a token.
-
-    Args:
-        module: The PKCS#11 module or its path; None for the module-path of the URI, or the usual places.
-        token: The token's label or PKCS#11 URI; None when there is just one.
-        pin_source: Where the PIN comes from: a specification such as "env:NAME", a `Pin` or a `PinSource`.
-            None for the pin-source of the URI, or a prompt on the terminal.
-        read_write: Whether keys and certificates will be made, stored or deleted.
-        allow_last_try: Whether to try the PIN even if a wrong one would lock the token.
-
-    Raises:
-        ModuleError: The module cannot be loaded.
-        TokenNotFoundError: There is no such token; those that are there are listed.
-        AmbiguousNameError: Several tokens fit; they are listed.
-        UsageError: The URI or the PIN source is malformed.
-
-    Example:
-        >>> with open_token(token="acme", pin_source="env:ACME_PIN") as token:  # doctest: +SKIP
-        ...     print(token.uri)
-    """
-    uri = KeyUri.parse(token) if isinstance(token, str) and is_uri(token) else token
-    from_uri = None
-    if isinstance(uri, KeyUri):
-        from_uri = pin_source_of(uri)
-        module = module if module is not None else uri.module_path
-    loaded = module if isinstance(module, Module) else load_module(module)
-    if isinstance(pin_source, str):
-        pin_source = parse_pin_source(pin_source)
-    info = select_token(loaded, uri)
-    credential = Credential(pin_source or from_uri or PromptSource(), allow_last_try)
-    return Token(connect(loaded, info), credential, read_write=read_write)
-
-
-def select_token(module: Module, name: str | KeyUri | None) -> TokenInfo:
-    """The one initialised token with a label or URI, or the only one there is.
-
-    Raises:
-        TokenNotFoundError: None fits.
-        AmbiguousNameError: Several fit.
-    """
-    there = module.tokens()
-    if isinstance(name, str):
-        found = [info for info in there if info.label == name]
-    elif name is None:
-        found = there
-    else:
-        found = [info for info in there if name.matches(info.properties | module.properties)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        named = f"{len(found)} tokens fit {name}" if name else f"there are {len(found)} tokens"
-        raise AmbiguousNameError(
-            f"{named}: {_listed(found)}", hint="name one of them with --token (TOKENSIGN_TOKEN)"
-        )
-    if there:
-        raise TokenNotFoundError(f"there is no token {name}; there are: {_listed(there)}")
-    raise TokenNotFoundError(
-        f"the module {module.path} has no initialised token",
-        hint="plug one in, or set one up with `tokensign token init LABEL`",
-    )
-
-
-def _listed(tokens: Sequence[TokenInfo]) -> str:
-    return ", ".join(str(info.uri) for info in tokens)
+        """Close it; one that is dead already is left alone."""
+        with contextlib.suppress(PKCS11Error):
+            self.binding.close()
