@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from asn1crypto import algos
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x25519
 
 from tokensign import der
 from tokensign.algorithms import (
@@ -108,6 +108,7 @@ def test_md5_and_sha1_are_legacy() -> None:
         ("ec:P-384", "ec", 0, "p384", "ec:p384"),
         ("ec:p521", "ec", 0, "p521", "ec:p521"),
         ("ed25519", "ed25519", 0, None, "ed25519"),
+        ("ed448", "ed448", 0, None, "ed448"),
     ],
 )
 def test_a_key_type_is_read_and_written(
@@ -224,8 +225,9 @@ def test_weak_digests_make_no_scheme(family: str, name: str) -> None:
         (ec.generate_private_key(ec.SECP521R1()), "ecdsa with sha512"),
         (ec.generate_private_key(ec.SECP224R1()), "ecdsa with sha256"),
         (ed25519.Ed25519PrivateKey.generate(), "eddsa with sha512"),
+        (ed448.Ed448PrivateKey.generate(), "eddsa with shake256"),
     ],
-    ids=["rsa", "p256", "p384", "p521", "p224", "ed25519"],
+    ids=["rsa", "p256", "p384", "p521", "p224", "ed25519", "ed448"],
 )
 def test_each_key_has_a_usual_scheme(key: Any, expected: str) -> None:  # noqa: ANN401 - of any type
     assert str(default_scheme(key.public_key())) == expected

@@ -61,7 +61,8 @@ class Signer(Protocol):
             scheme: The scheme, which must fit the key.
 
         Returns:
-            The signature as CMS carries it: RSA octets, DER Ecdsa-Sig-Value, 64 octets for Ed25519.
+            The signature as CMS carries it: RSA octets, DER Ecdsa-Sig-Value, 64 octets for Ed25519, 114 for
+            Ed448.
 
         Raises:
             MechanismError: The key or the token cannot do the scheme.

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tokensign.errors import TokenRemovedError
+from tokensign.errors import ModuleError, TokenRemovedError
 from tokensign.token.gate import Gate
 
 
@@ -87,3 +87,59 @@ def test_recovery_gives_up_on_an_operation_that_hangs() -> None:
         pass
     may_end.set()
     hanging.join(10)
+
+
+def hang_in(gate: Gate, begun: threading.Event, back: threading.Event) -> threading.Thread:
+    def hang() -> None:
+        with gate.shared():
+            begun.set()
+            back.wait(10)
+
+    thread = in_thread(hang)
+    begun.wait(10)
+    return thread
+
+
+@pytest.mark.parametrize("serial", [False, True])
+def test_nobody_passes_while_a_thread_hangs_inside(*, serial: bool) -> None:
+    gate = Gate("slow.so", serial=serial, timeout=0.05)
+    begun, back = threading.Event(), threading.Event()
+    hanging = hang_in(gate, begun, back)
+    time.sleep(0.7)  # longer than it may take, and than it takes until somebody looks
+    assert gate.hangs
+    with pytest.raises(ModuleError, match=r"slow\.so hangs"), gate.shared():
+        pass
+    with pytest.raises(ModuleError, match=r"slow\.so hangs"), gate.exclusive(10):
+        pass
+    back.set()
+    hanging.join(10)
+    assert not gate.hangs
+    with gate.shared():
+        pass
+
+
+def test_an_operation_may_be_given_more_time() -> None:
+    gate = Gate(timeout=0.05)
+    with gate.shared(at_least=60):
+        time.sleep(0.1)
+        assert not gate.hangs
+
+
+def test_a_lock_of_a_thread_that_hangs_is_not_waited_for() -> None:
+    gate = Gate(timeout=0.05)
+    lock = threading.RLock()
+    begun, back = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with gate.holding(lock), gate.shared():
+            begun.set()
+            back.wait(10)
+
+    hanging = in_thread(hang)
+    begun.wait(10)
+    with pytest.raises(ModuleError, match="hangs"), gate.holding(lock):
+        pass
+    back.set()
+    hanging.join(10)
+    with gate.holding(lock):
+        pass

@@ -156,9 +156,9 @@ def test_a_token_that_does_not_know_every_usage_is_asked_more_simply(
     monkeypatch.setattr(generation, "_generate_pair", refuse_first)
     key = generate_key(empty, "alice", P256)
     assert not check_key(empty, key).weak
-    assert asked[1][5][Attribute.SENSITIVE] is True
-    assert asked[1][5][Attribute.EXTRACTABLE] is False
-    assert asked[1][5][Attribute.UNWRAP] is generation.DEFAULT
+    assert asked[1][-1][Attribute.SENSITIVE] is True
+    assert asked[1][-1][Attribute.EXTRACTABLE] is False
+    assert asked[1][-1][Attribute.UNWRAP] is generation.DEFAULT
 
 
 @pytest.mark.parametrize(

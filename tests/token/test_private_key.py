@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pkcs11 import Attribute, KeyType, MechanismFlag
@@ -36,6 +37,7 @@ from tokensign.token import (
     open_key,
     open_token,
 )
+from tokensign.token.decryption import Decryption
 from tokensign.token.mechanisms import ecdsa_sig_value
 from tokensign.token.public_key import ec_parameters
 
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from tokensign.certificates import Certificate
     from tokensign.keys import Decrypter, Signer
     from tokensign.token import Module, Token
-    from tokensign.token.connection import Session
+    from tokensign.token.session import Session
 
 MESSAGE = b"what is signed"
 CONTENT_KEY = bytes(range(32))
@@ -91,7 +93,9 @@ def test_signatures_verify_with_the_public_key(
 
 
 @pytest.mark.parametrize("name", ["sha3_256", "sha3_384", "sha3_512"])
-@pytest.mark.parametrize(("spec", "family"), [("rsa:2048", "rsa-pkcs1"), ("ec:p256", "ecdsa")])
+@pytest.mark.parametrize(
+    ("spec", "family"), [("rsa:2048", "rsa-pkcs1"), ("rsa:2048", "rsa-pss"), ("ec:p256", "ecdsa")]
+)
 def test_sha3_needs_nothing_of_the_token(
     token_key: Callable[..., TokenKey], spec: str, family: str, name: str
 ) -> None:
@@ -100,15 +104,28 @@ def test_sha3_needs_nothing_of_the_token(
     verify(key.public_key, key.sign(MESSAGE, scheme), scheme)
 
 
-def test_ed25519_signs_the_message_itself(token_key: Callable[..., TokenKey]) -> None:
-    key = token_key("ed25519")
-    assert isinstance(key.public_key, ed25519.Ed25519PublicKey)
+@pytest.mark.parametrize(
+    ("spec", "kind", "size"),
+    [("ed25519", ed25519.Ed25519PublicKey, 64), ("ed448", ed448.Ed448PublicKey, 114)],
+)
+def test_eddsa_signs_the_message_itself(
+    token_key: Callable[..., TokenKey], spec: str, kind: type, size: int
+) -> None:
+    key = token_key(spec)
+    assert isinstance(key.public_key, kind)
     scheme = default_scheme(key.public_key)
     signature = key.sign(MESSAGE, scheme)
-    assert len(signature) == 64
+    assert len(signature) == size
     verify(key.public_key, signature, scheme)
     with pytest.raises(MechanismError, match="signs the message itself"):
         key.sign_digest(bytes(64), scheme)
+
+
+def test_a_key_of_one_edwards_curve_does_not_sign_for_the_other(token_key: Callable[..., TokenKey]) -> None:
+    first, second = token_key("ed25519"), token_key("ed448")
+    for key, other in ((first, second), (second, first)):
+        with pytest.raises(MechanismError, match="does not sign with eddsa with sha"):
+            key.sign(MESSAGE, default_scheme(other.public_key))
 
 
 @given(st.integers(1, 2**256 - 1), st.integers(1, 2**256 - 1))
@@ -134,13 +151,6 @@ def test_a_key_that_is_not_made_for_it_is_refused_by_the_token(token_key: Callab
     assert "not made for this use" in failure.value.hint
     with pytest.raises(MechanismError, match="KeyFunctionNotPermitted"):
         token_key("rsa:2048").unwrap(bytes(256), Pkcs1Transport())
-
-
-def test_a_mechanism_that_the_token_lacks_is_refused(token_key: Callable[..., TokenKey]) -> None:
-    key = token_key("rsa:2048")
-    with pytest.raises(MechanismError, match="cannot sign with the key"):
-        key.sign(MESSAGE, signature_scheme("rsa-pss", DIGESTS["sha3_256"]))
-    key.sign(MESSAGE, default_scheme(key.public_key))
 
 
 def encrypt(key: Any, transport: OaepTransport | Pkcs1Transport, message: bytes = CONTENT_KEY) -> bytes:  # noqa: ANN401
@@ -210,13 +220,14 @@ def test_any_ciphertext_is_answered_with_the_one_error(
 def decrypts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bytes]]:
     """Mechanism and ciphertext of every decryption from now on."""
     seen: list[tuple[int, bytes]] = []
-    decrypt = TokenKey._decrypt  # noqa: SLF001 - which way was taken shows nowhere else, on purpose
+    decrypt = Decryption._decrypt  # noqa: SLF001 - which way was taken shows nowhere else, on purpose
 
-    def count(self: TokenKey, ciphertext: bytes, mechanism: Any) -> bytes:  # noqa: ANN401
+    def count(self: Decryption, ciphertext: bytes, *mechanisms: Any) -> Any:  # noqa: ANN401
+        (mechanism,) = mechanisms
         seen.append((mechanism.mechanism, ciphertext))
-        return decrypt(self, ciphertext, mechanism)
+        return decrypt(self, ciphertext, *mechanisms)
 
-    monkeypatch.setattr(TokenKey, "_decrypt", count)
+    monkeypatch.setattr(Decryption, "_decrypt", count)
     return seen
 
 
@@ -405,6 +416,25 @@ def test_a_key_that_wants_the_pin_each_time_gets_it(each_time: TokenKey) -> None
         verify(each_time.public_key, each_time.sign(MESSAGE, scheme), scheme)
         for transport in (Pkcs1Transport(), OaepTransport()):
             assert each_time.unwrap(encrypt(each_time.public_key, transport), transport) == CONTENT_KEY
+
+
+def test_a_pin_that_is_typed_on_the_pad_for_one_operation_may_take_longer(
+    each_time: TokenKey, monkeypatch: pytest.MonkeyPatch, user_pin: str
+) -> None:
+    connection = each_time.token.connection
+    login, gate = each_time.token.module.functions.login, each_time.token.module.gate
+    scheme = default_scheme(each_time.public_key)
+
+    def type_slowly(session: int, user_type: int, pin: Pin | None) -> None:
+        assert pin is None
+        time.sleep(0.05)
+        assert not gate.hangs
+        login(session, user_type, Pin(user_pin))
+
+    monkeypatch.setattr(connection, "pin_for_operation", lambda *_: None)  # what a pad gives
+    monkeypatch.setattr(each_time.token.module.functions, "login", type_slowly)
+    monkeypatch.setattr(gate, "timeout", 0.01)
+    verify(each_time.public_key, each_time.sign(MESSAGE, scheme), scheme)
 
 
 def test_a_wrong_pin_for_one_operation_is_tried_once(

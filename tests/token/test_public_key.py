@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from asn1crypto import keys
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x448, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x448, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pkcs11 import Attribute, KeyType
 
 from tokensign import der
-from tokensign.algorithms import ED25519_OID, X448_OID, X25519_OID
+from tokensign.algorithms import ED448_OID, ED25519_OID, X448_OID, X25519_OID
 from tokensign.token.public_key import decode, key_identifier, public_key_info, spec_of
 
 if TYPE_CHECKING:
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 MONTGOMERY = 0x41
 RAW: dict[str, Callable[[], Any]] = {
     "ed25519": lambda: ed25519.Ed25519PrivateKey.generate().public_key(),
+    "ed448": lambda: ed448.Ed448PrivateKey.generate().public_key(),
     "x25519": lambda: x25519.X25519PrivateKey.generate().public_key(),
     "x448": lambda: x448.X448PrivateKey.generate().public_key(),
 }
 PARAMETERS = {
     "ed25519": (der.object_identifier(ED25519_OID), b"\x13\x0cedwards25519"),
+    "ed448": (der.object_identifier(ED448_OID), b"\x13\x0aedwards448"),
     "x25519": (der.object_identifier(X25519_OID), b"\x13\x0acurve25519"),
     "x448": (der.object_identifier(X448_OID), b"\x13\x08curve448"),
 }

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tokensign.token import Module, Token
-    from tokensign.token.connection import Session
+    from tokensign.token.session import Session
 
 _numbers = itertools.count(1)
 
@@ -310,5 +310,5 @@ def test_a_token_without_secret_keys_lists_none(
 ) -> None:
     with open_token(module, new_token("no-secret-keys"), Pin(user_pin)) as token:
         assert open_secret_keys(token) == []
-        with pytest.raises(KeyNotFoundError, match="there are: none"):
+        with pytest.raises(KeyNotFoundError, match="has no secret key at all"):
             open_secret_key(token, "x")

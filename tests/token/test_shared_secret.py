@@ -25,6 +25,7 @@ from tokensign.token import (
     generate_key,
     oaep,
     open_decrypters,
+    open_key,
     shared_secret,
 )
 
@@ -146,6 +147,39 @@ def test_a_token_that_does_not_let_a_secret_be_read_is_not_a_broken_message(
     monkeypatch.setattr(shared_secret, "derive", refuse)
     with pytest.raises(MechanismError, match=r"cannot agree on a secret .* TemplateInconsistent"):
         token_key("ec:p256", KeyUsage.DECRYPT).agree(MAKERS["ec:p256"]().public_key())
+
+
+@pytest.fixture
+def each_time(token: Token) -> Iterator[TokenKey]:
+    """A key that wants the PIN for each operation, and agrees."""
+    with token.borrow("generate", change=True) as session:
+        session.binding.generate_keypair(
+            KeyType.EC,
+            label="agrees each time",
+            id=b"agrees each time",
+            store=True,
+            public_template={Attribute.EC_PARAMS: der.object_identifier(CURVES["p256"].oid)},
+            private_template={Attribute.ALWAYS_AUTHENTICATE: True, Attribute.DERIVE: True},
+        )
+    yield open_key(token, "agrees each time")
+    delete_key(token, "agrees each time")
+
+
+def test_a_key_that_wants_the_pin_each_time_agrees_where_the_token_lets_it(each_time: TokenKey) -> None:
+    assert each_time.info.always_authenticate
+    peer = MAKERS["ec:p256"]()
+    assert each_time.agree(peer.public_key()) == exchange(peer, each_time.public_key)
+
+
+def test_where_it_does_not_the_reason_is_told(each_time: TokenKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> bytes:
+        raise pkcs11.UserNotLoggedIn
+
+    monkeypatch.setattr(shared_secret, "derive", refuse)
+    with pytest.raises(MechanismError, match="no way to give it for key agreement") as failure:
+        each_time.agree(MAKERS["ec:p256"]().public_key())
+    assert failure.value.hint
+    assert "without CKA_ALWAYS_AUTHENTICATE" in failure.value.hint
 
 
 class Careless:

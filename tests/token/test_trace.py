@@ -57,6 +57,41 @@ WORK = """
         key.agree(ec.generate_private_key(ec.SECP256R1()).public_key())
         print(token, token.info, list_keys(token), token.credential)
 """
+EACH_TIME = """
+    from pkcs11 import Attribute, KeyType
+    from cryptography.hazmat.primitives import hashes
+    from tokensign.algorithms import DIGESTS
+    def oaep(name):
+        entry = DIGESTS[name].primitive()
+        return padding.OAEP(padding.MGF1(entry), entry, None), OaepTransport(DIGESTS[name], DIGESTS[name])
+    with open_token(module, sys.argv[2], "env:PIN", read_write=True) as token:
+        with token.borrow("generate", change=True) as session:
+            session.binding.generate_keypair(
+                KeyType.RSA, 2048, label="each", id=b"1", store=True,
+                private_template={Attribute.ALWAYS_AUTHENTICATE: True},
+            )
+        key = open_key(token, "each")
+        key.sign(b"message", default_scheme(key.public_key))
+        assert key.unwrap(key.public_key.encrypt(b"k", padding.PKCS1v15()), Pkcs1Transport()) == b"k"
+        for name in ("sha1", "sha256", "sha256"):  # on the token; raw RSA, since SoftHSM knows only SHA-1
+            scheme, transport = oaep(name)
+            assert key.unwrap(key.public_key.encrypt(b"k", scheme), transport) == b"k"
+        try_key(key)
+"""
+WRAP = """
+    from cryptography.hazmat.primitives import keywrap
+    from pkcs11 import Attribute, KeyType, ObjectClass
+    with open_token(module, sys.argv[2], "env:PIN", read_write=True) as token:
+        with token.borrow("import", change=True) as session:
+            session.binding.create_object({
+                Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES,
+                Attribute.VALUE: bytes(32), Attribute.TOKEN: True, Attribute.UNWRAP: True,
+                Attribute.LABEL: "kek", Attribute.ID: b"kek",
+            })
+        key = open_secret_key(token, "kek")
+        for _ in range(3):
+            assert key.unwrap_padded_key(keywrap.aes_key_wrap_with_padding(bytes(32), b"key")) == b"key"
+"""
 WRONG = """
     with open_token(module, sys.argv[2], "env:PIN") as token:
         for _ in range(3):
@@ -142,3 +177,25 @@ def test_wrong_pin_reaches_the_token_once(spied: Callable[[str, str], tuple[str,
     assert output.count("tried once") == 1
     assert output.count("not tried again") == 2
     assert PIN not in output
+
+
+def test_a_key_that_wants_the_pin_each_time_gets_it_between_init_and_operation(
+    spied: Callable[[str, str], tuple[str, str]], user_pin: str
+) -> None:
+    trace, _ = spied(EACH_TIME, user_pin)
+    made = calls(trace)
+    operations = [number for number, name in enumerate(made) if name in ("C_Sign", "C_Decrypt")]
+    for number in operations:
+        name = made[number]
+        assert made[number - 2 : number] == [f"{name}Init", "C_Login"]
+    assert [made[number] for number in operations] == ["C_Sign", *["C_Decrypt"] * 4]
+    assert made.count("C_Login") == 1 + len(operations)  # no trial costs a PIN
+    assert trace.count("CKU_CONTEXT_SPECIFIC") == len(operations)
+
+
+def test_the_way_to_unwrap_is_found_once(spied: Callable[[str, str], tuple[str, str]], user_pin: str) -> None:
+    trace, _ = spied(WRAP, user_pin)
+    mechanisms = re.findall(r"C_UnwrapKey\n.*?\[in\] pMechanism->type ?= ?(\w+)", trace, re.DOTALL)
+    assert len(mechanisms) > 3
+    assert len(set(mechanisms[-3:])) == 1
+    assert mechanisms[-1] not in mechanisms[:-3]

@@ -39,7 +39,7 @@ class KeyUsage(enum.Enum):
 
 
 PlainKeyType = Literal[
-    "ed25519", "x25519", "x448", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87", "ml-kem-768", "ml-kem-1024"
+    "ed25519", "ed448", "x25519", "x448", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87", "ml-kem-768", "ml-kem-1024"
 ]
 _PLAIN_KEY_TYPES: Final[dict[str, PlainKeyType]] = {name: name for name in get_args(PlainKeyType)}
 
@@ -90,7 +90,7 @@ class KeySpec:
         """What such a key can be used for, its usual purpose first."""
         if self.algorithm in ("rsa", "ec"):
             return tuple(KeyUsage)
-        signs = self.algorithm == "ed25519" or self.algorithm.startswith("ml-dsa")
+        signs = self.algorithm in ("ed25519", "ed448") or self.algorithm.startswith("ml-dsa")
         return (KeyUsage.SIGN,) if signs else (KeyUsage.DECRYPT,)
 
     def __str__(self) -> str:

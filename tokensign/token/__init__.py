@@ -26,74 +26,104 @@ What is promised:
   initialised anew for that (SoftHSM), sessions that other code of the process opened on it end.
 - What a module answers becomes the errors of `tokensign.errors`, each with what to do next.
 
-The modules, from the bottom: `cryptoki` (direct calls), `failures` (what they mean), `gate`, `info`,
-`module`, `pin`, `tries` (the PIN discipline), `connection` (login, sessions, recovery), `session`
-(opening), `administration`; then `attributes`, `public_key`, `objects`, `protection`, `generation`,
-`importing`, `deletion`; then `mechanisms`, `oaep`, `shared_secret`,
-`private_key`, `secret_key`.
+The modules, from the bottom: `cryptoki` (direct calls), `failures` (what they mean), `deadlines` and `gate`
+(who is inside the module), `turns` (other processes), `info`, `quirks` (what is known of modules), `state`,
+`module`, `pin`, `tries` and `login` (the PIN discipline), `session`, `borrowing` and `connection`
+(sessions, recovery), `opening`, `administration`; then `attributes`, `public_key`, `objects`, `choosing`,
+`protection`, `attestation`, `generation`, `importing`, `deletion`; then `mechanisms`, `pss`, `oaep`,
+`shared_secret` (the operations), `capabilities` (what a token can do) and `trials`; then `key_access`,
+`signing`, `decryption`, `private_key`, `secret_key`.
 """
 
-from tokensign.token.administration import change_pin, initialize_token, unblock_pin
+from tokensign.token.administration import change_pin, change_so_pin, initialize_token, unblock_pin
+from tokensign.token.attestation import protection_statement
+from tokensign.token.capabilities import Ability, Capabilities, capabilities
+from tokensign.token.choosing import (
+    find_certificate,
+    find_certificates,
+    find_key,
+    find_private_or_secret_key,
+    find_secret_key,
+)
 from tokensign.token.deletion import delete_certificate, delete_key
 from tokensign.token.generation import generate_key
 from tokensign.token.importing import import_certificate
 from tokensign.token.info import MechanismInfo, PinState, TokenInfo
-from tokensign.token.module import Module, find_module, load_module
+from tokensign.token.module import Module, find_module, load_module, modules_in_usual_places
 from tokensign.token.objects import (
     KeyInfo,
     StoredCertificate,
-    find_certificate,
-    find_key,
     list_certificates,
     list_keys,
+    list_secret_keys,
 )
-from tokensign.token.pin import Pin, PinSource, PromptSource, parse_pin_source
+from tokensign.token.opening import Token, open_token, select_token
+from tokensign.token.pin import InteractiveSource, Pin, PinRequest, PinSource, PromptSource, parse_pin_source
 from tokensign.token.private_key import TokenKey, open_decrypters, open_key
 from tokensign.token.protection import Finding, ProtectionReport, Verdict, check_key
+from tokensign.token.quirks import KnownQuirk, Quirk
 from tokensign.token.secret_key import (
     TokenSecretKey,
     generate_secret_key,
     open_secret_key,
     open_secret_keys,
 )
-from tokensign.token.session import Token, open_token, select_token
+from tokensign.token.state import TokenState
+from tokensign.token.trials import try_key, try_secret_key
 
 __all__ = [
+    "Ability",
+    "Capabilities",
     "Finding",
+    "InteractiveSource",
     "KeyInfo",
+    "KnownQuirk",
     "MechanismInfo",
     "Module",
     "Pin",
+    "PinRequest",
     "PinSource",
     "PinState",
     "PromptSource",
     "ProtectionReport",
+    "Quirk",
     "StoredCertificate",
     "Token",
     "TokenInfo",
     "TokenKey",
     "TokenSecretKey",
+    "TokenState",
     "Verdict",
+    "capabilities",
     "change_pin",
+    "change_so_pin",
     "check_key",
     "delete_certificate",
     "delete_key",
     "find_certificate",
+    "find_certificates",
     "find_key",
     "find_module",
+    "find_private_or_secret_key",
+    "find_secret_key",
     "generate_key",
     "generate_secret_key",
     "import_certificate",
     "initialize_token",
     "list_certificates",
     "list_keys",
+    "list_secret_keys",
     "load_module",
+    "modules_in_usual_places",
     "open_decrypters",
     "open_key",
     "open_secret_key",
     "open_secret_keys",
     "open_token",
     "parse_pin_source",
+    "protection_statement",
     "select_token",
+    "try_key",
+    "try_secret_key",
     "unblock_pin",
 ]

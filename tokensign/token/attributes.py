@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pkcs11 import Object
     from pkcs11.constants import Attribute
 
-    from tokensign.token.connection import Session
+    from tokensign.token.session import Session
 
 __all__ = ["objects", "read"]
 
@@ -26,8 +26,7 @@ def objects(session: Session, template: dict[Attribute, Any]) -> list[Object]:
     Raises:
         PKCS11Error: The module fails.
     """
-    session.require_valid()
-    return list(session.binding.get_objects(template))
+    return session.find(template)
 
 
 def read(item: Object, names: Iterable[Attribute]) -> dict[Attribute, Any]:

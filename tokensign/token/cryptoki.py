@@ -9,14 +9,17 @@ exceptions. Every call releases the GIL.
 from __future__ import annotations
 
 import ctypes
-from ctypes import CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_ubyte, c_ulong, c_void_p
-from typing import TYPE_CHECKING, Any, Final
+from ctypes import CFUNCTYPE, POINTER, Array, Structure, byref, c_char, c_char_p, c_ubyte, c_ulong, c_void_p
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pkcs11
 from pkcs11.exceptions import PKCS11Error
+from pkcs11.mechanisms import KeyType, Mechanism
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from enum import IntEnum
     from pathlib import Path
 
     from tokensign.token.pin import Pin
@@ -26,16 +29,23 @@ __all__ = [
     "CkMechanism",
     "CryptokiAlreadyInitializedError",
     "CryptokiNotInitializedError",
+    "CurveNotSupportedError",
+    "EddsaParameters",
     "FunctionList",
     "KeyFunctionNotPermittedError",
     "OaepParameters",
     "PssParameters",
+    "TokenLimits",
     "UserType",
+    "UserTypeInvalidError",
     "mechanism",
 ]
 
+E = TypeVar("E", bound="IntEnum")
+
 OS_LOCKING_OK: Final = 0x2  # CKF_OS_LOCKING_OK
 _PUBLIC_STATES: Final = (0, 2)  # CKS_RO_PUBLIC_SESSION, CKS_RW_PUBLIC_SESSION
+_NO_LIMIT: Final = (0, c_ulong(-1).value)  # CK_EFFECTIVELY_INFINITE, CK_UNAVAILABLE_INFORMATION
 OPERATION_ACTIVE: Final = 0x090  # CKR_OPERATION_ACTIVE
 LABEL_SIZE: Final = 32  # octets of CK_TOKEN_INFO.label, padded with spaces
 
@@ -52,8 +62,39 @@ class CannotLockError(PKCS11Error):
     """CKR_CANT_LOCK: the module is not safe for threads."""
 
 
+class CurveNotSupportedError(PKCS11Error):
+    """CKR_CURVE_NOT_SUPPORTED."""
+
+
 class KeyFunctionNotPermittedError(PKCS11Error):
     """CKR_KEY_FUNCTION_NOT_PERMITTED: the key was not made for this use."""
+
+
+def _lacking(kind: type[E], number: int, name: str) -> E:
+    """A member that an enumeration of python-pkcs11 lacks; the binding asks for instances of the type."""
+    member = int.__new__(kind, number)
+    member._name_, member._value_ = name, number
+    return member
+
+
+EC_MONTGOMERY: Final = _lacking(KeyType, 0x41, "EC_MONTGOMERY")
+"""CKK_EC_MONTGOMERY (PKCS#11 3.0 section 2.3.5)."""
+
+MECHANISMS: Final = {  # PKCS#11 3.1 section 6
+    number: _lacking(Mechanism, number, name)
+    for number, name in (
+        (0x1047, "ECDSA_SHA3_224"),
+        (0x1048, "ECDSA_SHA3_256"),
+        (0x1049, "ECDSA_SHA3_384"),
+        (0x104A, "ECDSA_SHA3_512"),
+        (0x1056, "EC_MONTGOMERY_KEY_PAIR_GEN"),
+    )
+}
+"""Mechanisms by number that python-pkcs11 lacks."""
+
+
+class UserTypeInvalidError(PKCS11Error):
+    """CKR_USER_TYPE_INVALID: there is no such user, often no security officer."""
 
 
 _RETURN_CODES: Final[dict[int, type[PKCS11Error]]] = {  # PKCS#11 2.40 section 5.1
@@ -99,12 +140,23 @@ _RETURN_CODES: Final[dict[int, type[PKCS11Error]]] = {  # PKCS#11 2.40 section 5
     0x100: pkcs11.UserAlreadyLoggedIn,
     0x101: pkcs11.UserNotLoggedIn,
     0x102: pkcs11.UserPinNotInitialized,
+    0x103: UserTypeInvalidError,
     0x104: pkcs11.AnotherUserAlreadyLoggedIn,
     0x105: pkcs11.UserTooManyTypes,
+    0x140: CurveNotSupportedError,
     0x190: CryptokiNotInitializedError,
     0x191: CryptokiAlreadyInitializedError,
     0x200: pkcs11.FunctionRejected,
 }
+
+
+NOT_ABLE: Final = (  # numbers, for the direct calls
+    0x007,  # CKR_ARGUMENTS_BAD, SoftHSM's word for parameters
+    0x054,  # CKR_FUNCTION_NOT_SUPPORTED
+    0x070,  # CKR_MECHANISM_INVALID
+    0x071,  # CKR_MECHANISM_PARAM_INVALID
+)
+"""What says of a mechanism or its parameters that the token does not have it; another one may work."""
 
 
 class UserType:
@@ -125,6 +177,12 @@ class PssParameters(Structure):
     """CK_RSA_PKCS_PSS_PARAMS."""
 
     _fields_ = (("hash", c_ulong), ("mgf", c_ulong), ("salt_size", c_ulong))
+
+
+class EddsaParameters(Structure):
+    """CK_EDDSA_PARAMS: no hash before and no context unless they are set."""
+
+    _fields_ = (("prehash", c_ubyte), ("context_size", c_ulong), ("context", c_void_p))
 
 
 class OaepParameters(Structure):
@@ -176,17 +234,69 @@ class _CkFunctionList(Structure):
     _fields_ = (("version", c_ubyte * 2), ("functions", c_void_p * _COUNT))
 
 
+class _Info(Structure):
+    """CK_INFO."""
+
+    _fields_ = (
+        ("cryptoki_version", c_ubyte * 2),
+        ("manufacturer", c_ubyte * 32),
+        ("flags", c_ulong),
+        ("description", c_ubyte * 32),
+        ("library_version", c_ubyte * 2),
+    )
+
+
 class _SessionInfo(Structure):
     """CK_SESSION_INFO."""
 
     _fields_ = (("slot_id", c_ulong), ("state", c_ulong), ("flags", c_ulong), ("device_error", c_ulong))
 
 
+class _TokenInfo(Structure):
+    """CK_TOKEN_INFO."""
+
+    _fields_ = (
+        ("names", c_ubyte * 96),  # label, manufacturerID, model, serialNumber
+        ("flags", c_ulong),
+        ("maximum_sessions", c_ulong),
+        ("sessions", c_ulong),
+        ("maximum_read_write_sessions", c_ulong),
+        ("read_write_sessions", c_ulong),
+        ("maximum_pin_size", c_ulong),
+        ("minimum_pin_size", c_ulong),
+        ("memory", c_ulong * 4),
+        ("versions_and_time", c_ubyte * 20),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLimits:
+    """What CK_TOKEN_INFO tells of a token's limits (PKCS#11 3.0 section 3.2).
+
+    Attributes:
+        maximum_sessions: How many sessions one process may have; None where there is no limit, or it is
+            not told.
+        maximum_read_write_sessions: How many of them may change the token; None as above.
+        minimum_pin_size: Octets of the shortest PIN.
+        maximum_pin_size: Octets of the longest PIN.
+    """
+
+    maximum_sessions: int | None
+    maximum_read_write_sessions: int | None
+    minimum_pin_size: int
+    maximum_pin_size: int
+
+
 class FunctionList:
     """The functions of one module that are called directly.
 
+    Attributes:
+        shared: Whether everybody gets these functions; p11-kit gives everybody other ones, which know
+            nothing of each other (see `tokensign.token.quirks`).
+
     Args:
         path: The module.
+        address: Where its CK_FUNCTION_LIST is; None to ask the module.
 
     Raises:
         OSError: It is not a library.
@@ -194,13 +304,11 @@ class FunctionList:
         PKCS11Error: It does not give its functions away.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, address: int | None = None) -> None:
         self._library = ctypes.CDLL(str(path))  # never closed, so that the functions stay valid
-        get_function_list = self._library.C_GetFunctionList
-        get_function_list.restype = c_ulong
-        pointer = POINTER(_CkFunctionList)()
-        check(get_function_list(byref(pointer)))
-        functions = pointer.contents.functions
+        given = address or self._ask()
+        self.shared = address is None and given == self._ask()
+        functions = _CkFunctionList.from_address(given).functions
 
         def function(position: int, *arguments: Any) -> Callable[..., int]:  # noqa: ANN401 - ctypes' types
             prototype: Any = CFUNCTYPE(c_ulong, *arguments)
@@ -208,6 +316,8 @@ class FunctionList:
 
         self._initialize = function(0, c_void_p)
         self._finalize = function(1, c_void_p)
+        self._get_info = function(2, POINTER(_Info))
+        self._get_token_info = function(6, c_ulong, POINTER(_TokenInfo))
         self._init_token = function(9, c_ulong, c_char_p, c_ulong, c_char_p)
         self._init_pin = function(10, c_ulong, c_char_p, c_ulong)
         self._set_pin = function(11, c_ulong, c_char_p, c_ulong, c_char_p, c_ulong)
@@ -220,6 +330,14 @@ class FunctionList:
         self.C_Decrypt = function(34, c_ulong, c_char_p, c_ulong, c_void_p, POINTER(c_ulong))
         self.C_SignInit = function(42, c_ulong, POINTER(CkMechanism), c_ulong)
         self.C_Sign = function(43, c_ulong, c_char_p, c_ulong, c_void_p, POINTER(c_ulong))
+
+    def _ask(self) -> int:
+        """C_GetFunctionList: the address of the functions."""
+        get_function_list = self._library.C_GetFunctionList
+        get_function_list.restype = c_ulong
+        pointer = c_void_p()
+        check(get_function_list(byref(pointer)))
+        return pointer.value or 0
 
     def initialize(self, *, locking: bool) -> None:
         """C_Initialize.
@@ -239,31 +357,33 @@ class FunctionList:
         """C_Finalize: the end of all sessions and logins of this process."""
         check(self._finalize(None))
 
-    def init_token(self, slot_id: int, so_pin: Pin, label: str) -> None:
+    def manufacturer(self) -> str:
+        """C_GetInfo: who made the module."""
+        info = _Info()
+        check(self._get_info(byref(info)))
+        return bytes(info.manufacturer).rstrip(b" \0").decode("utf-8", "replace")
+
+    def init_token(self, slot_id: int, so_pin: Pin | None, label: str) -> None:
         """C_InitToken.
 
         Args:
             slot_id: The slot of the token.
-            so_pin: The PIN of the security officer, from now on.
+            so_pin: The PIN of the security officer, from now on; None: it is typed on the token's PIN pad.
             label: At most 32 octets of UTF-8.
         """
-        pin = so_pin.reveal()
-        check(self._init_token(slot_id, pin, len(pin), label.encode().ljust(LABEL_SIZE)))
+        check(self._init_token(slot_id, *_octets(so_pin), label.encode().ljust(LABEL_SIZE)))
 
-    def init_pin(self, session: int, new: Pin) -> None:
-        """C_InitPIN: the security officer sets the user's PIN."""
-        pin = new.reveal()
-        check(self._init_pin(session, pin, len(pin)))
+    def init_pin(self, session: int, new: Pin | None) -> None:
+        """C_InitPIN: the security officer sets the user's PIN; None: it is typed on the token's PIN pad."""
+        check(self._init_pin(session, *_octets(new)))
 
-    def set_pin(self, session: int, old: Pin, new: Pin) -> None:
-        """C_SetPIN: the user changes the PIN."""
-        before, after = old.reveal(), new.reveal()
-        check(self._set_pin(session, before, len(before), after, len(after)))
+    def set_pin(self, session: int, old: Pin | None, new: Pin | None) -> None:
+        """C_SetPIN: whoever is logged in, or else the user, changes the PIN; None: both come from the pad."""
+        check(self._set_pin(session, *_octets(old), *_octets(new)))
 
-    def login(self, session: int, user_type: int, pin: Pin) -> None:
-        """C_Login, once."""
-        value = pin.reveal()
-        check(self._login(session, user_type, value, len(value)))
+    def login(self, session: int, user_type: int, pin: Pin | None) -> None:
+        """C_Login, once; None: the PIN is typed on the token's PIN pad."""
+        check(self._login(session, user_type, *_octets(pin)))
 
     def logout(self, session: int) -> None:
         """C_Logout."""
@@ -275,9 +395,40 @@ class FunctionList:
         check(self._get_session_info(session, byref(info)))
         return info.state not in _PUBLIC_STATES
 
+    def token_limits(self, slot_id: int) -> TokenLimits:
+        """C_GetTokenInfo: the limits of the token in a slot."""
+        info = _TokenInfo()
+        check(self._get_token_info(slot_id, byref(info)))
+        return TokenLimits(
+            info.maximum_sessions if info.maximum_sessions not in _NO_LIMIT else None,
+            info.maximum_read_write_sessions if info.maximum_read_write_sessions not in _NO_LIMIT else None,
+            info.minimum_pin_size,
+            info.maximum_pin_size,
+        )
+
     def close_all_sessions(self, slot_id: int) -> None:
         """C_CloseAllSessions."""
         check(self._close_all_sessions(slot_id))
+
+
+def _octets(pin: Pin | None) -> tuple[Array[c_char] | None, int]:
+    """A PIN as PKCS#11 takes it: the address of its own octets, not of a copy, and their number.
+
+    A protected authentication path wants a null pointer (PKCS#11 2.40 section 5.6, C_Login).
+    """
+    if pin is None:
+        return None, 0
+    octets = pin.octets
+    return (c_char * len(octets)).from_buffer(octets), len(octets)
+
+
+def function_list_of(library: object) -> int:
+    """The address of the CK_FUNCTION_LIST that python-pkcs11 uses.
+
+    Args:
+        library: A `pkcs11._pkcs11.lib` that has loaded its module. The address is its first field.
+    """
+    return c_void_p.from_address(id(library) + object.__basicsize__).value or 0
 
 
 def check(return_code: int) -> None:

@@ -8,30 +8,24 @@ from pkcs11.constants import Attribute, ObjectClass
 
 from tokensign.errors import KeyNotFoundError
 from tokensign.token.attributes import objects
-from tokensign.token.objects import (
-    KeyInfo,
-    StoredCertificate,
-    find_certificate,
-    find_key,
-    read_certificates,
-    read_public_key,
-)
+from tokensign.token.choosing import find_certificate, find_private_or_secret_key
+from tokensign.token.objects import KeyInfo, StoredCertificate, read_certificates, read_public_key
 from tokensign.token.public_key import decode, public_key_info
 
 if TYPE_CHECKING:
-    from tokensign.token.connection import Session
-    from tokensign.token.session import Token
+    from tokensign.token.opening import Token
+    from tokensign.token.session import Session
     from tokensign.uri import KeyUri
 
 __all__ = ["delete_certificate", "delete_key"]
 
 
 def delete_key(token: Token, key: str | KeyUri | KeyInfo, *, certificates: bool = False) -> None:
-    """Destroy a private key and its public half, for ever.
+    """Destroy a private key and its public half, or an AES key, for ever.
 
     Args:
         token: A token opened with `read_write`.
-        key: The key, as for `find_key`.
+        key: The key, as for `find_private_or_secret_key`.
         certificates: Whether the certificates for the key go too.
 
     Raises:
@@ -40,14 +34,17 @@ def delete_key(token: Token, key: str | KeyUri | KeyInfo, *, certificates: bool 
         UsageError: The token is open only for reading.
     """
     token.require_change("delete a key")
-    info = key if isinstance(key, KeyInfo) else find_key(token, key)
+    info = key if isinstance(key, KeyInfo) else find_private_or_secret_key(token, key)
     wanted = None if info.public_key is None else public_key_info(info.public_key)
     with token.borrow(f"delete the key {info.label}", change=True) as session:
-        private = objects(session, _template(ObjectClass.PRIVATE_KEY, info.label, info.id))
-        if len(private) != 1:
+        kind = ObjectClass.SECRET_KEY if info.secret else ObjectClass.PRIVATE_KEY
+        found = objects(session, _template(kind, info.label, info.id))
+        if len(found) != 1:
             raise KeyNotFoundError(f"the key {info.uri} is not there any more")
-        private[0].destroy()
+        found[0].destroy()
         token.connection.forget_objects()  # a module may give the handle to another object
+        if info.secret:
+            return
         for public in objects(session, _template(ObjectClass.PUBLIC_KEY, info.label, info.id)):
             half = decode(read_public_key(public))
             if half is None or wanted is None or public_key_info(half) == wanted:

@@ -19,12 +19,16 @@ from tokensign.errors import (
     TokenRemovedError,
     UsageError,
 )
-from tokensign.token.cryptoki import CryptokiNotInitializedError, KeyFunctionNotPermittedError
+from tokensign.token.cryptoki import (
+    CryptokiNotInitializedError,
+    CurveNotSupportedError,
+    KeyFunctionNotPermittedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["GONE", "STALE", "SUSPICIOUS", "failures", "is_gone", "translated"]
+__all__ = ["GONE", "STALE", "SUSPICIOUS", "UNSURE", "failures", "is_gone", "translated"]
 
 GONE: Final = (
     pkcs11.DeviceRemoved,
@@ -40,13 +44,10 @@ GONE: Final = (
 STALE: Final = (pkcs11.ObjectHandleInvalid, pkcs11.KeyHandleInvalid)
 """An object is not there any more."""
 
-SUSPICIOUS: Final = (
-    *STALE,
-    pkcs11.DeviceError,
-    pkcs11.GeneralError,
-    pkcs11.FunctionFailed,
-    pkcs11.UserNotLoggedIn,
-)
+UNSURE: Final = (pkcs11.GeneralError, pkcs11.DeviceError, pkcs11.FunctionFailed)
+"""Something failed, and the module does not tell what."""
+
+SUSPICIOUS: Final = (*STALE, *UNSURE, pkcs11.UserNotLoggedIn)
 """What some modules say when the token is gone, and for other reasons too; ask whether it is there."""
 
 LOCKED_HINT: Final = "the security officer can set a new one with `tokensign token unblock-pin`"
@@ -77,6 +78,7 @@ _MEANINGS: Final[dict[type[PKCS11Error], _Meaning]] = {
             pkcs11.FunctionNotSupported,
             pkcs11.ArgumentsBad,
             pkcs11.DomainParamsInvalid,
+            CurveNotSupportedError,
             pkcs11.AttributeTypeInvalid,
             pkcs11.AttributeValueInvalid,
             pkcs11.TemplateInconsistent,
@@ -115,6 +117,8 @@ def translated(error: PKCS11Error, doing: str) -> TokenError | UsageError:
         error: What the binding or `tokensign.token.cryptoki` raised.
         doing: What was attempted, for the message: "sign with the key alice".
     """
+    if "0x140" in str(error):  # python-pkcs11 has no class for CKR_CURVE_NOT_SUPPORTED, only the number
+        error = CurveNotSupportedError()
     kind, hint = _MEANINGS.get(type(error), (TokenError, None))
     if is_gone(error):
         kind, hint = TokenRemovedError, BACK_HINT

@@ -12,17 +12,21 @@ from pkcs11.constants import DEFAULT, Attribute, MechanismFlag
 from pkcs11.exceptions import PKCS11Error
 from pkcs11.mechanisms import KeyType, MLDSAParameterSet, MLKEMParameterSet
 
-from tokensign.algorithms import ED25519_OID, X448_OID, X25519_OID, KeySpec, KeyUsage
+from tokensign.algorithms import ED448_OID, ED25519_OID, X448_OID, X25519_OID, KeySpec, KeyUsage
 from tokensign.errors import MechanismError, UsageError, WeakKeyError
+from tokensign.token.capabilities import capabilities
+from tokensign.token.cryptoki import EC_MONTGOMERY, MECHANISMS
 from tokensign.token.objects import KeyInfo, read_keys, read_public_key
 from tokensign.token.protection import examine
 from tokensign.token.public_key import decode, ec_parameters, key_identifier
+from tokensign.token.quirks import Quirk
 
 if TYPE_CHECKING:
     from pkcs11 import PrivateKey, PublicKey
 
-    from tokensign.token.connection import Session
-    from tokensign.token.session import Token
+    from tokensign.token.capabilities import Capabilities
+    from tokensign.token.opening import Token
+    from tokensign.token.session import Session
 
 __all__ = ["generate_key"]
 
@@ -33,7 +37,21 @@ _TEMPLATE_REFUSED: Final = (
     pkcs11.TemplateInconsistent,
 )
 _KEY_TYPE_REFUSED: Final = (*_TEMPLATE_REFUSED, pkcs11.DeviceError, pkcs11.DomainParamsInvalid)
-_CURVE_OIDS: Final = {"ed25519": ED25519_OID, "x25519": X25519_OID, "x448": X448_OID}
+_PUBLIC_USAGES: Final = (
+    Attribute.VERIFY,
+    Attribute.VERIFY_RECOVER,
+    Attribute.ENCRYPT,
+    Attribute.WRAP,
+    Attribute.DERIVE,
+)
+_AGREEMENTS: Final = ("ECDH1_DERIVE", "ECDH1_COFACTOR_DERIVE")
+_MONTGOMERY: Final = MECHANISMS[0x1056]  # CKM_EC_MONTGOMERY_KEY_PAIR_GEN
+_CURVE_OIDS: Final = {
+    "ed25519": ED25519_OID,
+    "ed448": ED448_OID,
+    "x25519": X25519_OID,
+    "x448": X448_OID,
+}
 _PARAMETER_SETS: Final = {
     one.name.lower().replace("_", "-"): one for one in (*MLDSAParameterSet, *MLKEMParameterSet)
 }
@@ -41,7 +59,8 @@ _KEY_TYPES: Final = {  # the last is the one whose failure is told
     "rsa": (KeyType.RSA,),
     "ec": (KeyType.EC,),
     "ed25519": (KeyType.EC_EDWARDS,),
-    "x25519": (KeyType.EC_EDWARDS, KeyType.EC),  # SoftHSM; NSS
+    "ed448": (KeyType.EC_EDWARDS,),
+    "x25519": (KeyType.EC_EDWARDS, KeyType.EC),  # SoftHSM; old NSS; elsewhere CKK_EC_MONTGOMERY
     "x448": (KeyType.EC_EDWARDS,),
     **{name: (KeyType[name.upper().replace("-", "_")[:6]],) for name in _PARAMETER_SETS},
 }
@@ -85,11 +104,23 @@ def generate_key(
         other = "x25519 to decrypt" if usage.decrypts else "ed25519 to sign"
         only = spec.usages[0].value
         raise UsageError(f"{spec} keys only {only}", hint=f"use rsa:3072, ec:p256 or {other}")
+    known = capabilities(token)
+    _require_able(known, spec, usage)
+    kinds = _KEY_TYPES[spec.algorithm]
+    if spec.algorithm in ("x25519", "x448") and _MONTGOMERY.name in known.mechanisms:
+        kinds = (EC_MONTGOMERY,)
+    templates = _templates(spec, usage)
+    if known.has(Quirk.BARE_PUBLIC_TEMPLATE):
+        templates[0].update(dict.fromkeys(_PUBLIC_USAGES, DEFAULT))
     with token.borrow(f"generate the key {label}", change=True) as session:
         there = read_keys(session, token.info)
         _require_free(there, label, key_id)
         public, private = _generate(
-            session, label, spec, usage, key_id or secrets.token_bytes(_TEMPORARY_ID_SIZE)
+            session,
+            spec,
+            kinds,
+            {Attribute.LABEL: label, Attribute.ID: key_id or secrets.token_bytes(_TEMPORARY_ID_SIZE)},
+            templates,
         )
         try:
             public_key = decode(read_public_key(public))
@@ -128,13 +159,27 @@ def _require_free(there: list[KeyInfo], label: str, key_id: bytes | None) -> Non
             )
 
 
+def _require_able(known: Capabilities, spec: KeySpec, usage: KeyUsage) -> None:
+    """Refuse a key that the token could make, or fail to make, and not use."""
+    if usage.decrypts and spec.algorithm == "ec" and not any(map(known.lists, _AGREEMENTS)):
+        lacking = " and ".join(f"CKM_{name}" for name in _AGREEMENTS)
+        raise MechanismError(
+            f"the token does not agree on secrets with EC keys: it lacks {lacking}",
+            hint="use an RSA key to decrypt",
+        )
+
+
 def _generate(
-    session: Session, label: str, spec: KeySpec, usage: KeyUsage, key_id: bytes
+    session: Session,
+    spec: KeySpec,
+    kinds: tuple[KeyType, ...],
+    names: dict[Attribute, Any],
+    templates: tuple[dict[Attribute, Any], dict[Attribute, Any]],
 ) -> tuple[PublicKey, PrivateKey]:
     """Say of each usage whether it is allowed; a token that refuses that is told the essential ones."""
-    public, private = _templates(spec, usage)
+    public, private = (names | template for template in templates)
     try:
-        return _generate_pair(session, label, spec, key_id, public, private)
+        return _generate_pair(session, spec.bits, kinds, public, private)
     except _TEMPLATE_REFUSED:
         public = {name: value if value is not False else DEFAULT for name, value in public.items()}
         essential = (*_PROTECTED, Attribute.SIGN, Attribute.DECRYPT)
@@ -142,7 +187,7 @@ def _generate(
             name: value if value is not False or name in essential else DEFAULT
             for name, value in private.items()
         }
-        return _generate_pair(session, label, spec, key_id, public, private)
+        return _generate_pair(session, spec.bits, kinds, public, private)
 
 
 def _templates(spec: KeySpec, usage: KeyUsage) -> tuple[dict[Attribute, Any], dict[Attribute, Any]]:
@@ -176,20 +221,18 @@ def _templates(spec: KeySpec, usage: KeyUsage) -> tuple[dict[Attribute, Any], di
 
 def _generate_pair(
     session: Session,
-    label: str,
-    spec: KeySpec,
-    key_id: bytes,
+    bits: int,
+    kinds: tuple[KeyType, ...],
     public: dict[Attribute, Any],
     private: dict[Attribute, Any],
 ) -> tuple[PublicKey, PrivateKey]:
-    *others, last = _KEY_TYPES[spec.algorithm]
+    *others, last = kinds
 
     def generate(kind: KeyType) -> tuple[PublicKey, PrivateKey]:
         return session.binding.generate_keypair(
             kind,
-            spec.bits or None,
-            label=label,
-            id=key_id,
+            bits or None,
+            mechanism=_MONTGOMERY if kind is EC_MONTGOMERY else None,
             store=True,
             capabilities=MechanismFlag(0),  # the templates say it
             public_template=public,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pkcs11
 from pkcs11.constants import Attribute, CertificateType, ObjectClass
 
 from tokensign import der
@@ -13,7 +14,7 @@ from tokensign.token.public_key import key_identifier, public_key_info
 
 if TYPE_CHECKING:
     from tokensign.certificates import Certificate
-    from tokensign.token.session import Token
+    from tokensign.token.opening import Token
 
 __all__ = ["import_certificate"]
 
@@ -28,7 +29,8 @@ def import_certificate(
     Args:
         token: A token opened with `read_write`.
         certificate: The certificate.
-        label: CKA_LABEL; None for the key's, or else the subject's common name.
+        label: CKA_LABEL; None for the key's, or, where there is no key or the token does not take that, the
+            subject's common name.
 
     Raises:
         UsageError: It is on the token already, or the token is open only for reading.
@@ -48,21 +50,25 @@ def import_certificate(
             ),
             None,
         )
-        identifier = (key.id if key else b"") or key_identifier(certificate.public_key)
-        session.binding.create_object(
-            {
-                Attribute.CLASS: ObjectClass.CERTIFICATE,
-                Attribute.CERTIFICATE_TYPE: CertificateType.X_509,
-                Attribute.TOKEN: True,
-                Attribute.PRIVATE: False,
-                Attribute.LABEL: label or (key.label if key else _common_name(certificate)),
-                Attribute.ID: identifier,
-                Attribute.SUBJECT: certificate.encoded_subject,
-                Attribute.ISSUER: certificate.encoded_issuer,
-                Attribute.SERIAL_NUMBER: der.integer(certificate.serial_number),
-                Attribute.VALUE: certificate.der,
-            }
-        )
+        template = {
+            Attribute.CLASS: ObjectClass.CERTIFICATE,
+            Attribute.CERTIFICATE_TYPE: CertificateType.X_509,
+            Attribute.TOKEN: True,
+            Attribute.PRIVATE: False,
+            Attribute.LABEL: label or (key.label if key else _common_name(certificate)),
+            Attribute.ID: (key.id if key else b"") or key_identifier(certificate.public_key),
+            Attribute.SUBJECT: certificate.encoded_subject,
+            Attribute.ISSUER: certificate.encoded_issuer,
+            Attribute.SERIAL_NUMBER: der.integer(certificate.serial_number),
+            Attribute.VALUE: certificate.der,
+        }
+        try:
+            session.binding.create_object(template)
+        except pkcs11.AttributeValueInvalid:
+            if label or key is None:
+                raise
+            # NSS gives a label to one subject only, and a certificate of the key may have had another.
+            session.binding.create_object(template | {Attribute.LABEL: _common_name(certificate)})
         return next(
             stored for stored in read_certificates(session, token.info) if stored.certificate == certificate
         )

@@ -2,7 +2,7 @@
 
 python-pkcs11 initialises a module without asking it to lock, and releases the GIL in every call; two
 threads then crash SoftHSM. So the module is initialised here with CKF_OS_LOCKING_OK, or, when it cannot
-lock, used by one thread at a time.
+lock, or must not, used by one thread at a time.
 """
 
 from __future__ import annotations
@@ -19,17 +19,27 @@ import pkcs11
 from pkcs11 import _pkcs11
 from pkcs11.constants import MechanismFlag
 from pkcs11.exceptions import PKCS11Error
+from pkcs11.mechanisms import Mechanism
 
 from tokensign.errors import ModuleError, TokenNotFoundError
-from tokensign.token.cryptoki import CannotLockError, CryptokiAlreadyInitializedError, FunctionList
-from tokensign.token.failures import failures, is_gone, module_error
+from tokensign.token.cryptoki import (
+    MECHANISMS,
+    CannotLockError,
+    CryptokiAlreadyInitializedError,
+    FunctionList,
+    function_list_of,
+)
+from tokensign.token.deadlines import OPERATION_TIMEOUT
+from tokensign.token.failures import failures, module_error
 from tokensign.token.gate import Gate
 from tokensign.token.info import MechanismInfo, TokenInfo
+from tokensign.token.quirks import Quirk, maker_has_quirk
+from tokensign.token.turns import until_answered, while_nobody_logs_in
 
 if TYPE_CHECKING:
     from pkcs11 import Slot
 
-__all__ = ["Module", "find_module", "load_module"]
+__all__ = ["Module", "find_module", "load_module", "modules_in_usual_places"]
 
 USUAL_PLACES: Final = (  # SoftHSM first, then p11-kit's proxy to all that is configured, then smartcards
     "/usr/lib/softhsm/libsofthsm2.so",  # Debian, Ubuntu
@@ -45,8 +55,6 @@ USUAL_PLACES: Final = (  # SoftHSM first, then p11-kit's proxy to all that is co
     "/Library/OpenSC/lib/opensc-pkcs11.so",
     "/opt/homebrew/lib/opensc-pkcs11.so",
 )
-_FIRST_ANSWER_TRIES: Final = 4  # SoftHSM answers GeneralError while another process logs in and writes
-_FIRST_ANSWER_PAUSE: Final = 0.05  # seconds
 
 
 def find_module(explicit: Path | str | None = None) -> Path:
@@ -65,13 +73,18 @@ def find_module(explicit: Path | str | None = None) -> Path:
                 f"there is no PKCS#11 module {explicit}", hint="check --module or TOKENSIGN_MODULE"
             )
         return path
-    for place in USUAL_PLACES:
-        if Path(place).exists():
-            return Path(place)
-    raise ModuleError(
-        "no PKCS#11 module was found in the usual places",
-        hint="install softhsm2 or opensc, or name the module with --module or TOKENSIGN_MODULE",
-    )
+    there = modules_in_usual_places()
+    if not there:
+        raise ModuleError(
+            "no PKCS#11 module was found in the usual places",
+            hint="install softhsm2 or opensc, or name the module with --module or TOKENSIGN_MODULE",
+        )
+    return there[0]
+
+
+def modules_in_usual_places() -> list[Path]:
+    """The modules of SoftHSM, p11-kit and OpenSC that are installed, the default one first."""
+    return [Path(place) for place in USUAL_PLACES if Path(place).exists()]
 
 
 class _LockingLibrary(_pkcs11.lib):
@@ -85,7 +98,8 @@ class _LockingLibrary(_pkcs11.lib):
     _owned = False  # whether it was us and not another part of the process
 
     def __init__(self, so: str) -> None:
-        self.functions = FunctionList(Path(so))
+        self._path = Path(so)
+        self.functions = FunctionList(self._path)
         self.serial = False
         super().__init__(so)
 
@@ -95,12 +109,18 @@ class _LockingLibrary(_pkcs11.lib):
         return self._process == os.getpid()
 
     def initialize(self) -> None:
-        """C_Initialize with locking; without it where the module refuses, which then sets `serial`."""
+        """C_Initialize with locking; without it where the module refuses or must not, which sets `serial`."""
         if self.initialized:
             return
         self._owned = True
+        if not self.functions.shared:  # p11-kit: what is initialised must be what python-pkcs11 uses
+            self.functions = FunctionList(self._path, function_list_of(self))
         try:
-            self.functions.initialize(locking=True)
+            self.functions.initialize(locking=not self.serial)
+            if not self.serial and self._must_not_lock():
+                self.functions.finalize()
+                self.serial = True
+                self.functions.initialize(locking=False)
         except CannotLockError:
             self.serial = True
             self.functions.initialize(locking=False)
@@ -108,6 +128,9 @@ class _LockingLibrary(_pkcs11.lib):
             self.serial = True  # who knows with which arguments
             self._owned = False
         self._process = os.getpid()
+
+    def _must_not_lock(self) -> bool:
+        return maker_has_quirk(Quirk.LOCK_STAYS_TAKEN, self.functions.manufacturer())
 
     def finalize(self) -> None:
         """C_Finalize, if this process initialised it here."""
@@ -140,21 +163,24 @@ class Module:
         reinitialized: When that was, on the monotonic clock.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, timeout: float) -> None:
         self.path = path
         self.epoch = 0
         self.reinitialized = float("-inf")
         self._pid = os.getpid()
-        try:
-            FunctionList(path)  # tells apart what is wrong with a file, other than python-pkcs11
-            self._library = _LockingLibrary(str(path))
-        except (OSError, AttributeError, PKCS11Error) as error:
-            raise module_error(path, error) from error
+        self.gate = Gate(str(path), timeout=timeout)
+        with while_nobody_logs_in(path), self.gate.shared():
+            try:
+                FunctionList(path)  # tells apart what is wrong with a file, other than python-pkcs11
+                self._library = _LockingLibrary(str(path))
+            except (OSError, AttributeError, PKCS11Error) as error:
+                raise module_error(path, error) from error
         # It lives as long as the process, also in forked ones: in an interpreter that is being taken apart,
         # its destructor finds no methods any more and complains.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._library))
         self.functions = self._library.functions
-        self.gate = Gate(serial=self._library.serial)
+        if self._library.serial:
+            self.gate = Gate(str(path), serial=True, timeout=timeout)
         pkcs11._loaded[str(path)] = self._library  # noqa: SLF001 - so that pkcs11.lib() finds it initialised
 
     @property
@@ -179,7 +205,7 @@ class Module:
 
     @property
     def locks(self) -> bool:
-        """Whether the module locks for itself; otherwise one thread at a time uses it."""
+        """Whether threads use the module at the same time; otherwise they wait for each other."""
         return not self._library.serial
 
     @property
@@ -216,10 +242,19 @@ class Module:
         found = []
         with self.gate.shared(), failures(f"list the slots of {self.path}"):
             for slot in self._library.get_slots():
-                info = _first_answer(slot)
+                info = _answer(slot)
                 if info and (info.initialized or uninitialized):
                     found.append(info)
         return found
+
+    def read_token(self, slot_id: int) -> TokenInfo:
+        """The token in a slot as it is now. To be called inside the gate.
+
+        Raises:
+            TokenNotFoundError: There is no such slot.
+            PKCS11Error: There is no token in it, or it does not answer.
+        """
+        return until_answered(lambda: TokenInfo.read(self.slot(slot_id)))
 
     def slot(self, slot_id: int) -> Slot:
         """The slot with a number. To be called inside the gate.
@@ -246,7 +281,7 @@ class Module:
         return sorted(
             (
                 MechanismInfo(
-                    name=info.mechanism.name if hasattr(info.mechanism, "name") else f"{info.mechanism:#x}",
+                    name=_name(info.mechanism),
                     minimum_size=info.min_key_length or 0,
                     maximum_size=info.max_key_length or 0,
                     uses=frozenset(
@@ -267,42 +302,50 @@ class Module:
         self.epoch += 1
         self.reinitialized = time.monotonic()
         try:
-            self._library.reinitialize()
+            with while_nobody_logs_in(self.path):
+                self._library.reinitialize()
         except PKCS11Error as error:
             raise module_error(self.path, error) from error
 
 
-def _first_answer(slot: Slot) -> TokenInfo | None:
+def _name(mechanism: int) -> str:
+    """A mechanism's name without "CKM_"; of one that nobody here knows, its number."""
+    known = MECHANISMS.get(mechanism, mechanism)
+    return known.name if isinstance(known, Mechanism) else f"{known:#x}"
+
+
+def _answer(slot: Slot) -> TokenInfo | None:
     """The token in a slot; None without one, or when it does not answer."""
-    for attempt in range(_FIRST_ANSWER_TRIES):
-        if attempt:
-            time.sleep(_FIRST_ANSWER_PAUSE)
-        try:
-            return TokenInfo.read(slot)
-        except PKCS11Error as error:
-            if is_gone(error):
-                return None
-    return None
+    try:
+        return until_answered(lambda: TokenInfo.read(slot))
+    except PKCS11Error:
+        return None
 
 
 _modules: dict[Path, Module] = {}
 _loading = threading.Lock()
 
 
-def load_module(path: Path | str | None = None) -> Module:
+def load_module(path: Path | str | None = None, timeout: float = OPERATION_TIMEOUT) -> Module:
     """Load a module, or give the one that this process has loaded.
 
     Args:
         path: See `find_module`.
+        timeout: Seconds after which an operation that has not come back is taken for hanging; see
+            `tokensign.token.gate`. The one that loads the module decides.
 
     Raises:
-        ModuleError: There is none, it is no PKCS#11 module, or it cannot be initialised.
+        ModuleError: There is none, it is no PKCS#11 module, it cannot be initialised, or it hangs.
     """
     found = find_module(path).resolve()
-    with _loading:
+    if not _loading.acquire(timeout=timeout):
+        raise ModuleError("a PKCS#11 module that another thread loads hangs", hint="restart this program")
+    try:
         if found not in _modules:
-            _modules[found] = Module(found)
+            _modules[found] = Module(found, timeout)
         return _modules[found]
+    finally:
+        _loading.release()
 
 
 def _forget_after_fork() -> None:

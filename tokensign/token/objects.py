@@ -1,51 +1,38 @@
-"""The keys and certificates on a token: what they are, and how they are found by name."""
+"""The keys and certificates on a token, as its attributes describe them."""
 
 from __future__ import annotations
 
 import logging
 import re
-import string
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from pkcs11.constants import Attribute, CertificateType, ObjectClass
 from pkcs11.mechanisms import KeyType
 
 from tokensign.certificates import Certificate
-from tokensign.errors import (
-    AmbiguousNameError,
-    KeyNotFoundError,
-    MalformedError,
-    UnsupportedError,
-    UsageError,
-)
+from tokensign.errors import MalformedError, UnsupportedError
 from tokensign.token.attributes import objects, read
 from tokensign.token.public_key import PUBLIC_ATTRIBUTES, decode, public_key_info, spec_of
-from tokensign.uri import KeyUri, is_uri
+from tokensign.token.quirks import denies_local
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from datetime import datetime
 
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
     from pkcs11 import Object
 
     from tokensign.algorithms import KeyUsage
-    from tokensign.token.connection import Session
     from tokensign.token.info import TokenInfo
-    from tokensign.token.session import Token
+    from tokensign.token.opening import Token
+    from tokensign.token.session import Session
+    from tokensign.uri import KeyUri
 
-__all__ = [
-    "KeyInfo",
-    "StoredCertificate",
-    "find_certificate",
-    "find_key",
-    "list_certificates",
-    "list_keys",
-]
+__all__ = ["KeyInfo", "StoredCertificate", "list_certificates", "list_keys", "list_secret_keys"]
 
 _log: Final = logging.getLogger(__name__)
 
-_USAGES: Final = {  # of a private key
+_USAGES: Final = {
     Attribute.SIGN: "sign",
     Attribute.SIGN_RECOVER: "sign-recover",
     Attribute.DECRYPT: "decrypt",
@@ -66,19 +53,38 @@ _PROTECTION: Final = (
 )
 _OLD_USAGES: Final = tuple(attribute for attribute in _USAGES if attribute is not Attribute.DECAPSULATE)
 _PRIVATE_KEY: Final = (Attribute.LABEL, Attribute.ID, *PUBLIC_ATTRIBUTES, *_OLD_USAGES, *_PROTECTION)
+_SECRET_USAGES: Final = {
+    Attribute.WRAP: "wrap",
+    Attribute.UNWRAP: "unwrap",
+    Attribute.ENCRYPT: "encrypt",
+    Attribute.DECRYPT: "decrypt",
+    Attribute.SIGN: "sign",
+    Attribute.VERIFY: "verify",
+    Attribute.DERIVE: "derive",
+}
+_SECRET_PROTECTION: Final = tuple(name for name in _PROTECTION if name is not Attribute.ALWAYS_AUTHENTICATE)
+_SECRET_KEY: Final = (
+    Attribute.LABEL,
+    Attribute.ID,
+    Attribute.VALUE_LEN,
+    *_SECRET_USAGES,
+    *_SECRET_PROTECTION,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """A private key on a token. None means that the token does not say.
+    """A private or AES key on a token. None means that the token does not say.
 
     Attributes:
         label: CKA_LABEL.
         id: CKA_ID.
-        spec: Its type, such as "rsa:3072", "ec:p256", "ed25519" or "ml-kem-768".
-        usages: What it may be used for: "sign", "decrypt", "derive", "decapsulate", "unwrap", "sign-recover".
+        spec: Its type, such as "rsa:3072", "ec:p256", "ed25519", "ml-kem-768" or "aes:256".
+        usages: What it may be used for: "sign", "decrypt", "derive", "decapsulate", "unwrap", "sign-recover",
+            and of AES keys "wrap", "unwrap", "encrypt", "decrypt", "sign", "verify", "derive".
         uri: The URI that names it.
-        public_key: The public half, or None where the token does not have it or its type is not known.
+        public_key: The public half, or None where the token does not have it or its type is not known, and
+            of AES keys.
         has_certificate: Whether a certificate for it is on the token.
         sensitive: CKA_SENSITIVE: its value cannot be read.
         extractable: CKA_EXTRACTABLE: it can leave the token wrapped.
@@ -87,7 +93,7 @@ class KeyInfo:
         private: CKA_PRIVATE: it is seen only after login.
         local: CKA_LOCAL: it was generated on the token.
         modifiable: CKA_MODIFIABLE.
-        always_authenticate: CKA_ALWAYS_AUTHENTICATE: each operation wants the PIN.
+        always_authenticate: CKA_ALWAYS_AUTHENTICATE: each operation wants the PIN. AES keys do not have it.
     """
 
     label: str
@@ -106,8 +112,13 @@ class KeyInfo:
     modifiable: bool | None
     always_authenticate: bool | None
 
+    @property
+    def secret(self) -> bool:
+        """Whether it is an AES key and not a private key."""
+        return self.spec.startswith("aes:")
+
     def serves(self, usage: KeyUsage) -> bool:
-        """Whether it was made for all of a usage.
+        """Whether a private key was made for all of a usage.
 
         Decrypting means key agreement or decapsulation for other keys than RSA.
         """
@@ -142,8 +153,20 @@ def list_keys(token: Token) -> list[KeyInfo]:
         return read_keys(session, token.info) or _nothing(token)
 
 
+def list_secret_keys(token: Token) -> list[KeyInfo]:
+    """The AES keys, by label. This needs the PIN.
+
+    Raises:
+        TokenError: The token fails or refuses the PIN.
+    """
+    with token.borrow("list the secret keys") as session:
+        return read_secret_keys(session, token.info) or _nothing(token)
+
+
 def list_certificates(token: Token) -> list[StoredCertificate]:
-    """The X.509 certificates, by label. This needs no PIN. Those that cannot be read are logged and left out.
+    """The X.509 certificates, by label and subject. This needs no PIN.
+
+    Those that cannot be read are logged and left out.
 
     Raises:
         TokenError: The token fails.
@@ -152,98 +175,61 @@ def list_certificates(token: Token) -> list[StoredCertificate]:
         return read_certificates(session, token.info) or _nothing(token)
 
 
-def find_key(token: Token, name: str | KeyUri, usage: KeyUsage | None = None) -> KeyInfo:
-    """The one key with a name.
-
-    Args:
-        token: An open token.
-        name: A PKCS#11 URI, a label, or a CKA_ID in hexadecimal.
-        usage: What it must be usable for; None for anything. It also decides between keys of the same name.
-
-    Raises:
-        KeyNotFoundError: None fits; those that are there are listed.
-        AmbiguousNameError: Several fit; they are listed.
-        UsageError: The URI is malformed or names no key.
-    """
-    there = list_keys(token)
-    named = _named(there, name, token, types=("private", "public"))
-    found = [key for key in named if usage is None or key.serves(usage)]
-    if named and not found and usage:
-        raise KeyNotFoundError(
-            f"the key {name} is not made to {_WORDS[usage.value]}",
-            hint=f"its usages are: {', '.join(sorted(named[0].usages)) or 'none'}",
-        )
-    return _single(found, there, name, "key", token)
-
-
-def find_certificate(token: Token, name: str | KeyUri) -> StoredCertificate:
-    """The one certificate with a name; see `find_key`.
-
-    Raises:
-        KeyNotFoundError: None fits.
-        AmbiguousNameError: Several fit.
-        UsageError: The URI is malformed or names no certificate.
-    """
-    there = list_certificates(token)
-    return _single(_named(there, name, token, types=("cert",)), there, name, "certificate", token)
-
-
 def _nothing(token: Token) -> list[Any]:
     token.connection.require_token()
     return []
 
 
-_WORDS: Final = {"sign": "sign", "decrypt": "decrypt", "both": "sign and decrypt"}
-_Named = TypeVar("_Named", KeyInfo, StoredCertificate)
-
-
-def _named(there: list[_Named], name: str | KeyUri, token: Token, types: Sequence[str]) -> list[_Named]:
-    if isinstance(name, str) and not is_uri(name):
-        by_label = [item for item in there if item.label == name]
-        if by_label or not name or len(name) % 2 or set(name) - set(string.hexdigits):
-            return by_label
-        return [item for item in there if item.id == bytes.fromhex(name)]
-    uri = KeyUri.parse(name) if isinstance(name, str) else name
-    if uri.type not in (None, *types):
-        raise UsageError(f"{uri} names an object of type {uri.type}, and {types[0]} is wanted")
-    if not uri.matches(token.info.properties | token.module.properties):
-        return []
-    return [item for item in there if uri.matches({"object": item.label, "id": item.id})]
-
-
-def _single(found: list[_Named], there: list[_Named], name: object, kind: str, token: Token) -> _Named:
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise AmbiguousNameError(
-            f"{len(found)} {kind}s fit {name}: {', '.join(str(item.uri) for item in found)}",
-            hint="name one of them by its URI",
-        )
-    if there:
-        raise KeyNotFoundError(
-            f"there is no {kind} {name} on the token {token.info.label}; there are: "
-            f"{', '.join(str(item.uri) for item in there)}"
-        )
-    raise KeyNotFoundError(f"there is no {kind} {name}: the token {token.info.label} has no {kind} at all")
-
-
-def read_keys(session: Session, token: TokenInfo) -> list[KeyInfo]:
-    """`list_keys` within a session."""
-    certificates = read_certificates(session, token)
+def read_keys(
+    session: Session, token: TokenInfo, certificates: list[StoredCertificate] | None = None
+) -> list[KeyInfo]:
+    """`list_keys` within a session; the certificates are read unless they are at hand."""
+    if certificates is None:
+        certificates = read_certificates(session, token)
     infos = {stored.certificate.public_key_info for stored in certificates}
     public = [read_public_key(item) for item in objects(session, {Attribute.CLASS: ObjectClass.PUBLIC_KEY})]
     found = []
+    local_denied = denies_local(token)
     for item in objects(session, {Attribute.CLASS: ObjectClass.PRIVATE_KEY}):
         attributes = read(item, _PRIVATE_KEY)
+        if local_denied:
+            attributes.pop(Attribute.LOCAL, None)
         if attributes.get(Attribute.KEY_TYPE) in _LATTICE:
             attributes |= read(item, (Attribute.PARAMETER_SET, Attribute.DECAPSULATE))
         public_key = _public_half(attributes, public, certificates)
         found.append(
             _key_info(
                 attributes,
-                token,
+                replace(token.uri, type="private"),
+                spec_of(attributes),
+                _USAGES,
                 public_key,
                 has_certificate=public_key is not None and public_key_info(public_key) in infos,
+            )
+        )
+    return sorted(found, key=lambda key: (key.label, key.id))
+
+
+def read_secret_keys(session: Session, token: TokenInfo) -> list[KeyInfo]:
+    """`list_secret_keys` within a session."""
+    template = {
+        Attribute.CLASS: ObjectClass.SECRET_KEY,
+        Attribute.KEY_TYPE: KeyType.AES,
+        Attribute.TOKEN: True,
+    }
+    found = []
+    local_denied = denies_local(token)
+    for item in objects(session, template):
+        attributes = read(item, _SECRET_KEY)
+        if local_denied:
+            attributes.pop(Attribute.LOCAL, None)
+        size = attributes.get(Attribute.VALUE_LEN)
+        found.append(
+            _key_info(
+                attributes,
+                replace(token.uri, type="secret-key"),
+                f"aes:{8 * size}" if size else "aes:unknown",
+                _SECRET_USAGES,
             )
         )
     return sorted(found, key=lambda key: (key.label, key.id))
@@ -271,7 +257,12 @@ def read_certificates(session: Session, token: TokenInfo) -> list[StoredCertific
             continue
         uri = replace(token.uri, object=label or None, id=identifier or None, type="cert")
         found.append(StoredCertificate(certificate, label, identifier, uri))
-    return sorted(found, key=lambda stored: (stored.label, stored.id))
+    return sorted(found, key=_order)
+
+
+def _order(stored: StoredCertificate) -> tuple[str, str, datetime, bytes]:
+    """The label, and what is the same each time where several have it: a CKA_ID may be any number."""
+    return stored.label, stored.certificate.subject, stored.certificate.not_before, stored.id
 
 
 def _public_half(
@@ -299,18 +290,20 @@ def _public_half(
 
 def _key_info(
     attributes: dict[Attribute, Any],
-    token: TokenInfo,
-    public_key: PublicKeyTypes | None,
+    uri: KeyUri,
+    spec: str,
+    usages: dict[Attribute, str],
+    public_key: PublicKeyTypes | None = None,
     *,
-    has_certificate: bool,
+    has_certificate: bool = False,
 ) -> KeyInfo:
     label, identifier = attributes.get(Attribute.LABEL, ""), attributes.get(Attribute.ID, b"")
     return KeyInfo(
         label=label,
         id=identifier,
-        spec=spec_of(attributes),
-        usages=frozenset(name for attribute, name in _USAGES.items() if attributes.get(attribute)),
-        uri=replace(token.uri, object=label or None, id=identifier or None, type="private"),
+        spec=spec,
+        usages=frozenset(name for attribute, name in usages.items() if attributes.get(attribute)),
+        uri=replace(uri, object=label or None, id=identifier or None),
         public_key=public_key,
         has_certificate=has_certificate,
         **{attribute.name.lower(): attributes.get(attribute) for attribute in _PROTECTION},

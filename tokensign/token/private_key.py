@@ -2,81 +2,57 @@
 
 from __future__ import annotations
 
-import secrets
-from datetime import UTC, datetime
+import logging
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pkcs11
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, x448, x25519
-from pkcs11.constants import Attribute, ObjectClass
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x448, x25519
 from pkcs11.exceptions import PKCS11Error
+from pkcs11.mechanisms import KDF, Mechanism
 
 from tokensign.algorithms import KEMS, Kem, KeyUsage
 from tokensign.errors import (
-    AmbiguousNameError,
     DecryptionError,
     KeyNotFoundError,
     MechanismError,
-    PinError,
-    TokenError,
-    TokenRemovedError,
     UsageError,
+    WeakKeyError,
 )
-from tokensign.keys import OaepTransport
 from tokensign.token import oaep, shared_secret
-from tokensign.token.attributes import objects
-from tokensign.token.cryptoki import OPERATION_ACTIVE, KeyFunctionNotPermittedError, error
-from tokensign.token.failures import STALE, is_gone
-from tokensign.token.mechanisms import RAW_RSA, RSA_PKCS1, SigningPlan, ecdsa_sig_value, signing_plan
-from tokensign.token.mechanisms import oaep as oaep_mechanism
-from tokensign.token.objects import KeyInfo, find_key, list_certificates, list_keys
+from tokensign.token.choosing import ChosenKey, choose_key, signing_certificate
+from tokensign.token.decryption import Decryption, decryption_failure
+from tokensign.token.key_access import KeyAccess
+from tokensign.token.objects import KeyInfo, list_certificates, list_keys
+from tokensign.token.protection import examine
 from tokensign.token.public_key import public_key_info
+from tokensign.token.signing import Signing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-    from pkcs11 import Object
 
     from tokensign.algorithms import SignatureScheme
     from tokensign.certificates import Certificate
     from tokensign.keys import KeyTransport
-    from tokensign.token.connection import Session
-    from tokensign.token.cryptoki import CkMechanism
-    from tokensign.token.session import Token
+    from tokensign.token.capabilities import Ability
+    from tokensign.token.opening import Token
     from tokensign.uri import KeyUri
 
 __all__ = ["TokenKey", "open_key"]
 
-_NOT_THE_CIPHERTEXT: Final = (  # failures of C_Decrypt that say nothing about what was to be decrypted
-    *STALE,
-    pkcs11.UserNotLoggedIn,
-    pkcs11.HostMemory,
-    pkcs11.DeviceMemory,
-    pkcs11.OperationNotInitialized,
-    pkcs11.FunctionNotSupported,
-    pkcs11.MechanismInvalid,
-    pkcs11.KeyTypeInconsistent,
-    KeyFunctionNotPermittedError,
-)
-_FAMILIES: Final[dict[str, Any]] = {
-    "rsa-pkcs1": rsa.RSAPublicKey,
-    "rsa-pss": rsa.RSAPublicKey,
-    "ecdsa": ec.EllipticCurvePublicKey,
-    "eddsa": ed25519.Ed25519PublicKey,
-    "ml-dsa": (mldsa.MLDSA44PublicKey, mldsa.MLDSA65PublicKey, mldsa.MLDSA87PublicKey),
-}
-_PROBE_SIZE: Final = 16  # octets of the message that shows whether a token takes OAEP parameters
+_log: Final = logging.getLogger(__name__)
 
 
 def open_key(
     token: Token,
-    name: str | KeyUri | KeyInfo,
+    name: str | KeyUri | Certificate | KeyInfo,
     usage: KeyUsage | None = None,
     *,
     certificate: Certificate | None = None,
+    require_non_extractable: bool = False,
 ) -> TokenKey:
     """A private key on a token, ready to sign and to decrypt.
 
@@ -84,28 +60,48 @@ def open_key(
         token: An open token, which stays the caller's to close.
         name: The key, as for `tokensign.token.find_key`.
         usage: What it must be usable for.
-        certificate: Which of the key's certificates signs; None for the newest that is valid.
+        certificate: Which of the key's certificates signs; None for the one by which it is named, or else
+            the newest that is valid and meant for signatures.
+        require_non_extractable: Whether to refuse a key that the token does not vouch for never having been
+            outside; see `ProtectionReport.require_non_extractable`.
 
     Raises:
         KeyNotFoundError: There is no such key, or its public half is not to be had.
         AmbiguousNameError: Several fit.
         UsageError: The certificate belongs to another key.
+        WeakKeyError: The key is refused by `require_non_extractable`.
     """
-    info = name if isinstance(name, KeyInfo) else find_key(token, name, usage)
-    return TokenKey(token, info, certificate)
+    chosen = ChosenKey(name) if isinstance(name, KeyInfo) else choose_key(token, name, usage)
+    if require_non_extractable:
+        examine(chosen.key).require_non_extractable()
+    return TokenKey(token, chosen.key, certificate or chosen.certificate)
 
 
-def open_decrypters(token: Token) -> list[TokenKey]:
+def open_decrypters(token: Token, *, require_non_extractable: bool = False) -> list[TokenKey]:
     """Every key on a token that decrypts, agrees or decapsulates, for a message whose recipient is not known.
+
+    So are keys whose certificates have expired or are not there any more: what was encrypted to them stays
+    readable.
+
+    Args:
+        token: An open token, which stays the caller's to close.
+        require_non_extractable: Whether to leave out, with a warning, the keys that `open_key` would refuse.
 
     Raises:
         TokenError: The token fails or refuses the PIN.
     """
-    return [
-        TokenKey(token, info)
-        for info in list_keys(token)
-        if info.serves(KeyUsage.DECRYPT) and info.public_key is not None
-    ]
+    found = []
+    for info in list_keys(token):
+        if not info.serves(KeyUsage.DECRYPT) or info.public_key is None:
+            continue
+        try:
+            if require_non_extractable:
+                examine(info).require_non_extractable()
+        except WeakKeyError as error:
+            _log.warning("%s", error)
+        else:
+            found.append(TokenKey(token, info))
+    return found
 
 
 class TokenKey:
@@ -137,12 +133,13 @@ class TokenKey:
                 f"the certificate of {certificate.subject} belongs to another key than {info.label}"
             )
         self._chosen = certificate
-        self._functions = token.module.functions
-        self._object = (info.id, info.label, info.spec)
-        self._octets = (getattr(info.public_key, "key_size", 0) + 7) // 8
-        self._plans: dict[tuple[str, str, str], SigningPlan] = {}
-        self._signing = f"sign with the key {info.label}"
-        self._decrypting = f"decrypt with the key {info.label}"
+        self._access = KeyAccess(token, info)
+        self._signing = Signing(self._access)
+        self._decryption = (
+            Decryption(self._access, info.public_key)
+            if isinstance(info.public_key, rsa.RSAPublicKey)
+            else None
+        )
 
     def __repr__(self) -> str:
         return f"<TokenKey {self.info.uri}>"
@@ -162,12 +159,12 @@ class TokenKey:
 
     @property
     def certificate(self) -> Certificate | None:
-        """The certificate that was chosen; else the newest that is valid now; else the newest; else None."""
-        if self._chosen:
-            return self._chosen
-        now = datetime.now(UTC)
-        valid = [one for one in self.certificates if one.not_before <= now <= one.not_after]
-        return next(iter((*valid, *self.certificates)), None)
+        """The certificate that was chosen, or else the one to sign with, or None.
+
+        That is the newest that is valid now, of those that are meant for signatures; where none is valid,
+        the newest.
+        """
+        return self._chosen or signing_certificate(self.certificates)
 
     @cached_property
     def chain(self) -> Sequence[Certificate]:
@@ -200,8 +197,8 @@ class TokenKey:
             TokenError: The token failed or is gone.
         """
         if not scheme.prehashed:
-            return self._sign(message, scheme)
-        return self._sign(scheme.digest.new(message).digest(), scheme)
+            return self._signing.sign(message, scheme)
+        return self._signing.sign(scheme.digest.new(message).digest(), scheme, message)
 
     def sign_digest(self, digest: bytes, scheme: SignatureScheme) -> bytes:
         """Sign a hash value; see `tokensign.keys.Signer.sign_digest`.
@@ -211,7 +208,7 @@ class TokenKey:
             scheme: The scheme, which must fit the key and be prehashed.
 
         Raises:
-            MechanismError: The key or the token cannot do the scheme, or it signs the message itself.
+            MechanismError: The key or the token cannot do the scheme, or it signs only the message itself.
             UsageError: The hash value has another size than the scheme's digest makes.
             TokenError: The token failed or is gone.
         """
@@ -221,35 +218,18 @@ class TokenKey:
             raise UsageError(
                 f"a {scheme.digest.name} value has {scheme.digest.size} bytes, not {len(digest)}"
             )
-        return self._sign(digest, scheme)
+        return self._signing.sign(digest, scheme)
 
-    def _sign(self, data: bytes, scheme: SignatureScheme) -> bytes:
-        known = self._plans.get((scheme.family, scheme.digest.name, scheme.parameter_set))
-        plan = known or self._plan(scheme)
-        if plan.maximum is not None:
-            data = data[: plan.maximum]
-        elif plan.prefix:
-            data = plan.prefix + data
-        with self.token.borrow(self._signing) as session:
-            self._begin(self._functions.C_SignInit, session, plan.mechanism)
-            code = self._functions.C_Sign(session.handle, data, len(data), session.output, session.size)
-            if code:
-                raise error(code)
-            signature = session.take_output()
-        return ecdsa_sig_value(signature) if plan.encode_pair else signature
+    def try_scheme(self, scheme: SignatureScheme) -> Ability:
+        """See in which way the token would sign, without a signature or a PIN for it.
 
-    def _plan(self, scheme: SignatureScheme) -> SigningPlan:
-        if not isinstance(self._public_key, _FAMILIES[scheme.family]):
-            raise MechanismError(
-                f"the key {self.info.label} ({self.info.spec}) does not sign with {scheme.family}"
-            )
-        if scheme.parameter_set and scheme.parameter_set != self.info.spec:
-            raise MechanismError(
-                f"the key {self.info.label} ({self.info.spec}) does not sign with {scheme.parameter_set}"
-            )
-        plan = signing_plan(scheme, self._octets)
-        self._plans[scheme.family, scheme.digest.name, scheme.parameter_set] = plan
-        return plan
+        Args:
+            scheme: The scheme.
+
+        Raises:
+            TokenError: The token, its login or the key is gone.
+        """
+        return self._signing.try_scheme(scheme)
 
     # --- decrypting
 
@@ -265,55 +245,11 @@ class TokenKey:
             MechanismError: The key is not RSA, or the token cannot do it.
             TokenError: The token failed or is gone.
         """
-        if not isinstance(self._public_key, rsa.RSAPublicKey):
+        if self._decryption is None:
             raise MechanismError(
                 f"the key {self.info.label} ({self.info.spec}) does not decrypt RSA key transport"
             )
-        if len(encrypted_key) != self._octets:
-            raise DecryptionError(oaep.CANNOT_DECRYPT)
-        if not isinstance(transport, OaepTransport):
-            return self._decrypt(encrypted_key, RSA_PKCS1)
-        if self._octets < 2 * transport.digest.size + 2:  # RFC 8017 section 7.1.2, step 1 c
-            raise DecryptionError(oaep.CANNOT_DECRYPT)
-        if self._token_takes(transport, self._public_key):
-            return self._decrypt(encrypted_key, oaep_mechanism(transport))
-        block = self._decrypt(encrypted_key, RAW_RSA)
-        return oaep.decode(block.rjust(self._octets, b"\0"), transport)
-
-    def _decrypt(self, ciphertext: bytes, mechanism: CkMechanism) -> bytes:
-        with self.token.borrow(self._decrypting) as session:
-            self._begin(self._functions.C_DecryptInit, session, mechanism)
-            code = self._functions.C_Decrypt(
-                session.handle, ciphertext, len(ciphertext), session.output, session.size
-            )
-            if code:
-                raise _decryption_failure(error(code))
-            return session.take_output()
-
-    def _token_takes(self, transport: OaepTransport, public_key: rsa.RSAPublicKey) -> bool:
-        """Whether the token's own OAEP works with these parameters.
-
-        Found out once, with a ciphertext made here. If it depended on the message, a stranger could learn
-        from which way is taken whether the padding was right.
-        """
-        probe = OaepTransport(transport.digest, transport.mgf_digest, b"label" if transport.label else b"")
-        remembered = self.token.connection.remembered
-        question = (self._object, probe)
-        if question not in remembered:
-            remembered[question] = self._probe(probe, public_key)
-        return bool(remembered[question])
-
-    def _probe(self, transport: OaepTransport, public_key: rsa.RSAPublicKey) -> bool:
-        room = self._octets - 2 * transport.digest.size - 2
-        message = secrets.token_bytes(min(_PROBE_SIZE, room))
-        try:
-            mask = padding.MGF1(transport.mgf_digest.primitive())
-            scheme = padding.OAEP(mask, transport.digest.primitive(), transport.label)
-            return self._decrypt(public_key.encrypt(message, scheme), oaep_mechanism(transport)) == message
-        except (TokenRemovedError, PinError, KeyNotFoundError, AmbiguousNameError):
-            raise
-        except (TokenError, DecryptionError, UnsupportedAlgorithm):
-            return False
+        return self._decryption.unwrap(encrypted_key, transport)
 
     # --- agreeing on a secret
 
@@ -328,17 +264,41 @@ class TokenKey:
             MechanismError: The key or the token cannot do it.
             TokenError: The token failed or is gone.
         """
+        return self.derive(peer)
+
+    def derive(self, peer: PublicKeyTypes, kdf: KDF = KDF.NULL, size: int | None = None) -> bytes:
+        """A secret with another public key, after a key derivation of the token.
+
+        `agree` is this without one, which is what all tokens can do.
+
+        Args:
+            peer: As for `agree`.
+            kdf: The key derivation function (ANSI X9.63, without shared information), or none.
+            size: Octets of the result; None for as many as the secret has.
+
+        Raises:
+            DecryptionError: As for `agree`.
+            MechanismError: As for `agree`.
+            TokenError: The token failed or is gone.
+        """
         own = self._public_key
         if not isinstance(own, ec.EllipticCurvePublicKey | x25519.X25519PublicKey | x448.X448PublicKey):
             raise MechanismError(f"the key {self.info.label} ({self.info.spec}) does not agree on secrets")
         point = shared_secret.point_of(peer, own)
         if point is None:
             raise DecryptionError(oaep.CANNOT_DECRYPT)
+        if size is not None:
+            point = replace(point, secret_size=size)
+        mechanism = Mechanism.ECDH1_DERIVE
+        if isinstance(own, ec.EllipticCurvePublicKey) and not self._access.capabilities.lists(mechanism.name):
+            mechanism = Mechanism.ECDH1_COFACTOR_DERIVE  # the same on the curves of NIST: their cofactor is 1
         with self.token.borrow(f"agree on a secret with the key {self.info.label}") as session:
             try:
-                return shared_secret.derive(self._find(session), point, refusal=oaep.CANNOT_DECRYPT)
+                key = self._access.find(session)
+                return shared_secret.derive(key, point, mechanism, kdf, refusal=oaep.CANNOT_DECRYPT)
             except PKCS11Error as failure:
-                raise _secret_failure(failure) from None
+                self._require_login(failure)
+                raise self._secret_failure(failure) from None
 
     @property
     def kem(self) -> Kem | None:
@@ -362,64 +322,26 @@ class TokenKey:
             raise DecryptionError(oaep.CANNOT_DECRYPT)
         with self.token.borrow(f"decapsulate with the key {self.info.label}") as session:
             try:
-                return shared_secret.decapsulate(self._find(session), ciphertext)
+                return shared_secret.decapsulate(self._access.find(session), ciphertext)
             except PKCS11Error as failure:
-                raise _secret_failure(failure) from None
+                self._require_login(failure)
+                raise self._secret_failure(failure) from None
 
-    # --- common to all
+    def _require_login(self, failure: PKCS11Error) -> None:
+        """Explain the refusal of a key that wants the PIN for each operation.
 
-    def _begin(self, initialize: Callable[..., int], session: Session, mechanism: CkMechanism) -> None:
-        """C_SignInit or C_DecryptInit, the PIN where the key wants it each time, and room for the result."""
-        key = session.objects.get(self._object) or self._look_up(session)
-        if self.info.always_authenticate:  # before the operation begins, so that nothing comes between
-            self.token.connection.require_tries_for(self.token.credential)
-        code = initialize(session.handle, mechanism, key)
-        if code == OPERATION_ACTIVE:  # some modules do not end an operation that failed
-            self.token.connection.renew(session)
-            code = initialize(session.handle, mechanism, self._look_up(session))
-        if code:
-            raise error(code)
-        if self.info.always_authenticate:
-            self.token.connection.log_in_for(session, self.token.credential)
-        session.rewind()
-
-    def _look_up(self, session: Session) -> int:
-        """The key's handle in a session, remembered there."""
-        found = self._find(session)
-        session.objects[self._object] = int(found.handle)  # type: ignore[arg-type]  # found, so it has one
-        return session.objects[self._object]
-
-    def _find(self, session: Session) -> Object:
-        """The one private key on the token with this name."""
-        template: dict[Attribute, Any] = {Attribute.CLASS: ObjectClass.PRIVATE_KEY}
-        if self.info.id:
-            template[Attribute.ID] = self.info.id
-        if self.info.label:
-            template[Attribute.LABEL] = self.info.label
-        found = objects(session, template)
-        if not found:
-            self.token.connection.require_token()
-            raise KeyNotFoundError(
-                f"the key {self.info.uri} is not there any more",
-                hint="`tokensign key list` shows what is there",
+        A context-specific login stands between the beginning of an operation and the operation (PKCS#11 3.0
+        section 5.6.8), and C_DeriveKey and C_DecapsulateKey have no beginning.
+        """
+        if self.info.always_authenticate and isinstance(failure, pkcs11.UserNotLoggedIn):
+            raise MechanismError(
+                f"the key {self.info.label} wants the PIN for each operation, and PKCS#11 has no way to give "
+                "it for key agreement",
+                hint="use a key without CKA_ALWAYS_AUTHENTICATE to decrypt",
             )
-        if len(found) > 1:
-            raise AmbiguousNameError(
-                f"{len(found)} keys are {self.info.uri}",
-                hint="give them different ids with the token's own tool",
-            )
-        return found[0]
 
-
-def _secret_failure(failure: PKCS11Error) -> Exception:
-    """What a failed derivation or decapsulation means; a token may also not grant that the secret is read."""
-    if isinstance(failure, shared_secret.NOT_THE_TEMPLATE):
-        return failure
-    return _decryption_failure(failure)
-
-
-def _decryption_failure(failure: PKCS11Error) -> Exception:
-    """What C_Decrypt's failure means; modules say the most various things about a wrong padding."""
-    if is_gone(failure) or isinstance(failure, _NOT_THE_CIPHERTEXT):
-        return failure
-    return DecryptionError(oaep.CANNOT_DECRYPT)
+    def _secret_failure(self, failure: PKCS11Error) -> Exception:
+        """What a failed derivation or decapsulation means; a token may also not let the secret be read."""
+        if isinstance(failure, shared_secret.NOT_THE_TEMPLATE):
+            return failure
+        return decryption_failure(failure, self.token.connection)

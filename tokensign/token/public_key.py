@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asn1crypto import core
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, rsa, x448, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, mlkem, rsa, x448, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pkcs11.constants import Attribute
 from pkcs11.mechanisms import KeyType, MLDSAParameterSet, MLKEMParameterSet
 
 from tokensign import der
-from tokensign.algorithms import CURVES, ED25519_OID, X448_OID, X25519_OID
+from tokensign.algorithms import CURVES, ED448_OID, ED25519_OID, X448_OID, X25519_OID
+from tokensign.token.cryptoki import EC_MONTGOMERY
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -31,14 +32,17 @@ PUBLIC_ATTRIBUTES: Final = (
 )
 _CURVE_NAMES: Final = {  # the OIDs of RFC 8410, and the names of PKCS#11 3.0
     der.object_identifier(ED25519_OID): "ed25519",
+    der.object_identifier(ED448_OID): "ed448",
     der.object_identifier(X25519_OID): "x25519",
     der.object_identifier(X448_OID): "x448",
     b"\x13\x0cedwards25519": "ed25519",
+    b"\x13\x0aedwards448": "ed448",
     b"\x13\x0acurve25519": "x25519",
     b"\x13\x08curve448": "x448",
 }
 _RAW_KEYS: Final[dict[str, Any]] = {  # the kinds whose public key is a string of fixed size
     "ed25519": ed25519.Ed25519PublicKey,
+    "ed448": ed448.Ed448PublicKey,
     "x25519": x25519.X25519PublicKey,
     "x448": x448.X448PublicKey,
     "ml-dsa-44": mldsa.MLDSA44PublicKey,
@@ -47,15 +51,15 @@ _RAW_KEYS: Final[dict[str, Any]] = {  # the kinds whose public key is a string o
     "ml-kem-768": mlkem.MLKEM768PublicKey,
     "ml-kem-1024": mlkem.MLKEM1024PublicKey,
 }
-_POINT_SIZES: Final = (32, 56)  # octets of a public key of the 25519 curves, of the 448 ones
+_POINT_SIZES: Final = (32, 56, 57)  # octets of a public key of the 25519 curves, of X448, of Ed448
 _PARAMETER_SETS: Final[dict[KeyType, Any]] = {
     KeyType.ML_KEM: MLKEMParameterSet,
     KeyType.ML_DSA: MLDSAParameterSet,
 }
 
 
-class _CurveType:
-    MONTGOMERY: Final = 0x41  # CKK_EC_MONTGOMERY, which python-pkcs11 lacks
+class _Montgomery:
+    TYPE: Final = EC_MONTGOMERY  # a match wants a dotted name
 
 
 def decode(attributes: dict[Attribute, Any]) -> PublicKeyTypes | None:
@@ -78,7 +82,7 @@ def decode(attributes: dict[Attribute, Any]) -> PublicKeyTypes | None:
             case KeyType.EC if curve := _curve(attributes[Attribute.EC_PARAMS]):
                 point = _point(attributes[Attribute.EC_POINT])
                 return ec.EllipticCurvePublicKey.from_encoded_point(curve.primitive(), point)
-            case KeyType.EC | KeyType.EC_EDWARDS | _CurveType.MONTGOMERY:
+            case KeyType.EC | KeyType.EC_EDWARDS | _Montgomery.TYPE:
                 point = attributes[Attribute.EC_POINT]
                 if len(point) not in _POINT_SIZES:  # raw on NSS and opencryptoki, OCTET STRING on SoftHSM
                     point = _point(point)
@@ -96,7 +100,7 @@ def spec_of(attributes: dict[Attribute, Any]) -> str:
     match kind:
         case KeyType.RSA:
             return f"rsa:{int.from_bytes(attributes.get(Attribute.MODULUS, b'')).bit_length()}"
-        case KeyType.EC | KeyType.EC_EDWARDS | _CurveType.MONTGOMERY:
+        case KeyType.EC | KeyType.EC_EDWARDS | _Montgomery.TYPE:
             return _curve_spec(kind, attributes.get(Attribute.EC_PARAMS, b""))
         case KeyType.ML_KEM | KeyType.ML_DSA:
             number = attributes.get(Attribute.PARAMETER_SET)

@@ -7,8 +7,9 @@ decrypt the content: it becomes an object of the session, is read, and is destro
 from __future__ import annotations
 
 import contextlib
+import itertools
+import logging
 import secrets
-import string
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,19 +28,27 @@ from tokensign.errors import (
     WeakKeyError,
 )
 from tokensign.token.attributes import objects, read
+from tokensign.token.capabilities import capabilities
+from tokensign.token.choosing import find_secret_key
 from tokensign.token.cryptoki import KeyFunctionNotPermittedError
-from tokensign.token.failures import STALE, is_gone
-from tokensign.uri import KeyUri, is_uri
+from tokensign.token.failures import STALE, UNSURE, is_gone
+from tokensign.token.objects import list_secret_keys, read_secret_keys
+from tokensign.token.protection import examine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tokensign.token.connection import Session
-    from tokensign.token.session import Token
+    from tokensign.token.connection import Connection
+    from tokensign.token.objects import KeyInfo
+    from tokensign.token.opening import Token
+    from tokensign.token.session import Session
+    from tokensign.uri import KeyUri
 
 __all__ = ["TokenSecretKey", "generate_secret_key", "open_secret_key", "open_secret_keys"]
 
-_SIZES: Final = (16, 24, 32)  # octets of an AES key
+_log: Final = logging.getLogger(__name__)
+
+_SPECS: Final = {f"aes:{8 * size}": size for size in (16, 24, 32)}  # octets of an AES key
 _HALF_BLOCK: Final = 8  # octets; AES key wrap counts in them
 _IDENTIFIER_SIZE: Final = 16  # octets, random: never that of another key
 _MAX_WRAPPED_SIZE: Final = 1024  # octets; content-encryption keys have 32, keys of HMAC at most some hundred
@@ -58,6 +67,7 @@ _NOT_ABLE: Final = (  # the token or the key cannot do it this way; says nothing
     pkcs11.AttributeSensitive,
     pkcs11.AttributeTypeInvalid,
     pkcs11.AttributeValueInvalid,
+    pkcs11.AttributeReadOnly,
     pkcs11.TemplateIncomplete,
     pkcs11.TemplateInconsistent,
     KeyFunctionNotPermittedError,
@@ -173,7 +183,7 @@ class TokenSecretKey:
         return self._unwrap(wrapped, _PADDED, least=2)
 
     def _unwrap(self, wrapped: bytes, mechanisms: Sequence[Mechanism], *, least: int) -> bytes:
-        """Try the mechanisms, and the ways to use them, until the token can do one.
+        """Try the mechanisms, and the ways to use them, until the token can do one, which is remembered.
 
         Args:
             wrapped: The wrapped key.
@@ -182,17 +192,22 @@ class TokenSecretKey:
         """
         if len(wrapped) % _HALF_BLOCK or not least * _HALF_BLOCK <= len(wrapped) <= _MAX_WRAPPED_SIZE:
             raise DecryptionError(_CANNOT_UNWRAP)  # without the token: modules answer such sizes variously
+        known = capabilities(self.token)
         with self.token.borrow(f"unwrap with the key {self.label}") as session:
             own = self._look_up(session)
+            question = (self.label, self.key_identifier, mechanisms)
+            remembered: Any = known.recall(question)
             refusal: PKCS11Error | None = None
-            for mechanism in mechanisms:
-                for way in _WAYS:
-                    try:
-                        return way(own, wrapped, mechanism)
-                    except PKCS11Error as error:
-                        if not isinstance(error, _NOT_ABLE):
-                            raise _meaning(error) from None
-                        refusal = refusal or error
+            for mechanism, way in [remembered] if remembered else itertools.product(mechanisms, _WAYS):
+                try:
+                    unwrapped: bytes = way(own, wrapped, mechanism)
+                except PKCS11Error as error:
+                    if not isinstance(error, _NOT_ABLE):
+                        raise _meaning(error, self.token.connection) from None
+                    refusal = refusal or error
+                else:
+                    known.remember(question, (mechanism, way))
+                    return unwrapped
             raise MechanismError(
                 f"the token {self.token.info.label} does not unwrap with the key {self.label}",
                 hint=f"{_GENERATE_HINT}, or the token does not have AES key wrap",
@@ -234,12 +249,12 @@ def generate_secret_key(
     """
     if not label or key_id == b"":
         raise UsageError("a key needs a label and an identifier that is not empty")
-    if bits not in (size * 8 for size in _SIZES):
+    if f"aes:{bits}" not in _SPECS:
         raise UsageError(f"AES keys have 128, 192 or 256 bits, not {bits}")
     identifier = key_id or secrets.token_bytes(_IDENTIFIER_SIZE)
     with token.borrow(f"generate the key {label}", change=True) as session:
-        for there in _read_all(token, session):
-            if there.label == label or there.key_identifier == identifier:
+        for there in read_secret_keys(session, token.info):
+            if there.label == label or there.id == identifier:
                 raise UsageError(
                     f"there is such a key already: {there.uri}", hint="choose another label or id"
                 )
@@ -255,76 +270,59 @@ def generate_secret_key(
     return TokenSecretKey(token, label, identifier, bits // 8)
 
 
-def open_secret_key(token: Token, name: str | KeyUri) -> TokenSecretKey:
+def open_secret_key(
+    token: Token, name: str | KeyUri, *, require_non_extractable: bool = False
+) -> TokenSecretKey:
     """The one AES key with a name.
 
     Args:
         token: An open token, which stays the caller's to close.
         name: A PKCS#11 URI, a label, or a CKA_ID in hexadecimal.
+        require_non_extractable: Whether to refuse a key that the token does not vouch for never having been
+            outside; see `ProtectionReport.require_non_extractable`.
 
     Raises:
         KeyNotFoundError: None fits; those that are there are listed.
         AmbiguousNameError: Several fit; they are listed.
         UsageError: The URI is malformed or names another kind of object.
+        MechanismError: The token does not tell the size of the key.
+        WeakKeyError: The key is refused by `require_non_extractable`.
     """
-    there = open_secret_keys(token)
-    found = _named(there, name, token)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise AmbiguousNameError(
-            f"{len(found)} secret keys fit {name}: {_listed(found)}", hint="name one of them by its URI"
-        )
-    raise KeyNotFoundError(
-        f"there is no secret key {name} on the token {token.info.label}; there are: {_listed(there)}"
-    )
+    info = find_secret_key(token, name)
+    if require_non_extractable:
+        examine(info).require_non_extractable()
+    return _opened(token, info)
 
 
-def open_secret_keys(token: Token) -> list[TokenSecretKey]:
+def open_secret_keys(token: Token, *, require_non_extractable: bool = False) -> list[TokenSecretKey]:
     """Every AES key on a token, by label, for a message whose recipient is not known beforehand.
+
+    Args:
+        token: An open token, which stays the caller's to close.
+        require_non_extractable: Whether to leave out, with a warning, the keys that `open_secret_key` would
+            refuse.
 
     Raises:
         TokenError: The token fails or refuses the PIN.
     """
-    with token.borrow("list the secret keys") as session:
-        found = _read_all(token, session)
-        if not found:
-            token.connection.require_token()
-        return found
-
-
-def _read_all(token: Token, session: Session) -> list[TokenSecretKey]:
-    template = {
-        Attribute.CLASS: ObjectClass.SECRET_KEY,
-        Attribute.KEY_TYPE: KeyType.AES,
-        Attribute.TOKEN: True,
-    }
     found = []
-    for item in objects(session, template):
-        state = read(item, (Attribute.LABEL, Attribute.ID, Attribute.VALUE_LEN))
-        size = state.get(Attribute.VALUE_LEN, 0)
-        if size in _SIZES:  # SoftHSM does not tell the size of keys that came wrapped
-            label, identifier = state.get(Attribute.LABEL, ""), state.get(Attribute.ID, b"")
-            found.append(TokenSecretKey(token, label, identifier, size))
-    return sorted(found, key=lambda key: (key.label, key.key_identifier))
+    for info in list_secret_keys(token):
+        if info.spec not in _SPECS:
+            continue
+        try:
+            if require_non_extractable:
+                examine(info).require_non_extractable()
+        except WeakKeyError as error:
+            _log.warning("%s", error)
+        else:
+            found.append(_opened(token, info))
+    return found
 
 
-def _named(there: list[TokenSecretKey], name: str | KeyUri, token: Token) -> list[TokenSecretKey]:
-    if isinstance(name, str) and not is_uri(name):
-        by_label = [key for key in there if key.label == name]
-        if by_label or not name or len(name) % 2 or set(name) - set(string.hexdigits):
-            return by_label
-        return [key for key in there if key.key_identifier == bytes.fromhex(name)]
-    uri = KeyUri.parse(name) if isinstance(name, str) else name
-    if uri.type not in (None, "secret-key"):
-        raise UsageError(f"{uri} names an object of type {uri.type}, and secret-key is wanted")
-    if not uri.matches(token.info.properties | token.module.properties):
-        return []
-    return [key for key in there if uri.matches({"object": key.label, "id": key.key_identifier})]
-
-
-def _listed(keys: list[TokenSecretKey]) -> str:
-    return ", ".join(str(key.uri) for key in keys) or "none"
+def _opened(token: Token, info: KeyInfo) -> TokenSecretKey:
+    if info.spec not in _SPECS:  # SoftHSM does not tell the size of keys that came wrapped
+        raise MechanismError(f"the token does not tell the size of the key {info.label}", hint=_GENERATE_HINT)
+    return TokenSecretKey(token, info.label, info.id, _SPECS[info.spec])
 
 
 def _generate(session: Session, label: str, bits: int, identifier: bytes) -> Any:  # noqa: ANN401
@@ -347,7 +345,12 @@ def _generate(session: Session, label: str, bits: int, identifier: bytes) -> Any
         return generate({name: value or DEFAULT for name, value in _USAGES.items()})
 
 
-def _by_unwrapping(own: Any, wrapped: bytes, mechanism: Mechanism) -> bytes:  # noqa: ANN401
+def _by_unwrapping(
+    own: Any,  # noqa: ANN401
+    wrapped: bytes,
+    mechanism: Mechanism,
+    template: dict[Attribute, Any] = _MESSAGE_KEY,
+) -> bytes:
     """C_UnwrapKey, then the value of what came of it."""
     if not isinstance(own, UnwrapMixin):
         raise KeyFunctionNotPermittedError
@@ -357,7 +360,7 @@ def _by_unwrapping(own: Any, wrapped: bytes, mechanism: Mechanism) -> bytes:  # 
         wrapped,
         mechanism=mechanism,
         capabilities=MechanismFlag(0),
-        template=_MESSAGE_KEY,
+        template=template,
     )
     try:
         return bytes(made[Attribute.VALUE])
@@ -365,19 +368,34 @@ def _by_unwrapping(own: Any, wrapped: bytes, mechanism: Mechanism) -> bytes:  # 
         made.destroy()
 
 
+def _by_unwrapping_as_it_comes(own: Any, wrapped: bytes, mechanism: Mechanism) -> bytes:  # noqa: ANN401
+    """C_UnwrapKey by modules that decide themselves how the result is protected (opencryptoki)."""
+    return _by_unwrapping(own, wrapped, mechanism, {Attribute.TOKEN: False, Attribute.PRIVATE: True})
+
+
 def _by_decrypting(own: Any, wrapped: bytes, mechanism: Mechanism) -> bytes:  # noqa: ANN401
-    """C_Decrypt, for modules that do not give away what they unwrapped (opencryptoki)."""
+    """C_Decrypt, for modules that do not give away what they unwrapped."""
     if not isinstance(own, DecryptMixin):
         raise KeyFunctionNotPermittedError
     decrypted: Any = own.decrypt(wrapped, mechanism=mechanism)
     return bytes(decrypted)
 
 
-_WAYS: Final[tuple[Callable[[Any, bytes, Mechanism], bytes], ...]] = (_by_unwrapping, _by_decrypting)
+_WAYS: Final[tuple[Callable[[Any, bytes, Mechanism], bytes], ...]] = (
+    _by_unwrapping,
+    _by_unwrapping_as_it_comes,
+    _by_decrypting,
+)
 
 
-def _meaning(failure: PKCS11Error) -> Exception:
-    """What a failed unwrapping means; modules say the most various things about a wrong integrity check."""
+def _meaning(failure: PKCS11Error, connection: Connection) -> Exception:
+    """What a failed unwrapping means; modules say the most various things about a wrong integrity check.
+
+    Raises:
+        TokenNotPresent: The token is gone.
+    """
     if is_gone(failure) or isinstance(failure, _NOT_THE_WRAPPED_KEY):
         return failure
+    if isinstance(failure, UNSURE):
+        connection.require_token(failure)
     return DecryptionError(_CANNOT_UNWRAP)

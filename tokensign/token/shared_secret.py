@@ -71,12 +71,21 @@ def point_of(peer: PublicKeyTypes, own: PublicKeyTypes) -> Point | None:
             return None
 
 
-def derive(key: Object, point: Point, *, refusal: str) -> bytes:
-    """The raw secret of ECDH, all of its octets.
+def derive(
+    key: Object,
+    point: Point,
+    mechanism: Mechanism = Mechanism.ECDH1_DERIVE,
+    kdf: KDF = KDF.NULL,
+    *,
+    refusal: str,
+) -> bytes:
+    """The raw secret of ECDH, all of its octets; or what a key derivation of the token makes of it.
 
     Args:
         key: The private key.
         point: The peer's, from `point_of`.
+        mechanism: CKM_ECDH1_DERIVE or CKM_ECDH1_COFACTOR_DERIVE.
+        kdf: The key derivation function, CKD_NULL for none.
         refusal: The text of a DecryptionError.
 
     Raises:
@@ -88,8 +97,8 @@ def derive(key: Object, point: Point, *, refusal: str) -> bytes:
         _method(key, "derive_key")(
             KeyType.GENERIC_SECRET,
             8 * point.secret_size,
-            mechanism=Mechanism.ECDH1_DERIVE,
-            mechanism_param=(KDF.NULL, None, point.octets),
+            mechanism=mechanism,
+            mechanism_param=(kdf, None, point.octets),
             capabilities=MechanismFlag(0),
             template=_READABLE,
         )

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tokensign.token import Module, Token, TokenKey
+    from tokensign.token import Module, PinRequest, Token, TokenKey
     from tokensign.token.cryptoki import FunctionList
 
 
@@ -50,8 +48,8 @@ class CountingSource:
         self.pin = pin
         self.asked: list[str] = []
 
-    def get(self, purpose: str) -> Pin:
-        self.asked.append(purpose)
+    def get(self, request: PinRequest) -> Pin:
+        self.asked.append(request.purpose)
         return Pin(self.pin)
 
 
@@ -193,6 +191,16 @@ def test_a_token_opened_for_reading_is_not_changed(module: Module, token: Token)
     ):
         generate_key(opened, "x", KeySpec.parse("ec:p256"))
     assert failure.value.hint == "open the token with read_write=True"
+
+
+@pytest.mark.parametrize("on_pad", [False, True])
+def test_a_person_at_a_pin_pad_has_more_time_than_an_operation(
+    monkeypatch: pytest.MonkeyPatch, token: Token, *, on_pad: bool
+) -> None:
+    monkeypatch.setattr(token.module.gate, "timeout", 0.01)
+    with token.borrow("type a PIN", public=True, on_pad=on_pad):
+        time.sleep(0.05)
+        assert token.module.gate.hangs is not on_pad
 
 
 def test_wrong_pin_is_tried_once(
@@ -363,37 +371,6 @@ def test_the_counter_flags_are_read_most_serious_first(
     expected: PinState,
 ) -> None:
     assert pin_state(flags_of(*names), security_officer=officer) is expected
-
-
-@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.full)])
-def test_eight_threads_sign_over_eight_sessions(token_key: Callable[..., TokenKey], seconds: float) -> None:
-    keys = [token_key("ec:p256"), token_key("rsa:2048"), token_key("ed25519"), token_key("ec:p384")]
-    counts: Counter[str] = Counter()
-    failures: list[BaseException] = []
-    together = threading.Barrier(8)
-    end = time.monotonic() + seconds
-
-    def work(number: int) -> None:
-        key = keys[number % len(keys)]
-        scheme = default_scheme(key.public_key)
-        done = 0
-        try:
-            together.wait(10)
-            while time.monotonic() < end:
-                key.sign(b"message", scheme)
-                done += 1
-        except BaseException as error:  # noqa: BLE001 - shown by the main thread
-            failures.append(error)
-        counts[f"{number}"] = done
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    assert len(counts) == 8
-    assert min(counts.values()) > 0
 
 
 @dataclass
