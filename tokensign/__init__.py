@@ -104,6 +104,7 @@ if TYPE_CHECKING:
         open_secret_key,
         open_secret_keys,
         open_token,
+        protection_statement,
     )
     from tokensign.uri import KeyUri
     from tokensign.verification import (
@@ -193,6 +194,7 @@ _PUBLIC: Final = {
     "open_secret_key": "token",
     "open_secret_keys": "token",
     "open_token": "token",
+    "protection_statement": "token",
     "read_certificates_only": "cms.certificates_only",
     "read_signed_data": "cms.signed_data",
     "self_signed": "pki.ca",
@@ -280,6 +282,7 @@ __all__ = [
     "open_secret_key",
     "open_secret_keys",
     "open_token",
+    "protection_statement",
     "read_certificates_only",
     "read_signed_data",
     "self_signed",

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from asn1crypto import pem, x509
+from asn1crypto.core import UTF8String
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Certificate", "load_certificates", "name_string"]
 
+_SMTP_UTF8_MAILBOX: Final = "1.3.6.1.5.5.7.8.9"  # id-on-SmtpUTF8Mailbox, RFC 9598 section 3
 _VERSION_TAG: Final = 0xA0  # [0] EXPLICIT, absent in version 1
 
 _SHORT_NAMES: Final = {  # RFC 4514 section 3, and what everybody writes for an address in a name
@@ -67,8 +69,8 @@ class Certificate:
         extended_key_usage: The extended key usages, in asn1crypto's names or dotted, or None: no restriction.
         is_ca: Whether basicConstraints makes it a CA certificate.
         is_self_issued: Whether subject and issuer are the same name.
-        emails: The addresses it was issued for: rfc822Name of subjectAltName; only where there is none,
-            emailAddress of the subject (RFC 8550 section 3).
+        emails: The addresses it was issued for: rfc822Name and SmtpUTF8Mailbox (RFC 9598) of subjectAltName;
+            only where there is none, emailAddress of the subject (RFC 8550 section 3).
 
     Raises:
         MalformedError: The bytes are not a certificate.
@@ -138,6 +140,31 @@ class Certificate:
         """The SHA-256 fingerprint, 32 octets."""
         return hashlib.sha256(self.der).digest()
 
+    @property
+    def signs_messages(self) -> bool:
+        """Whether its usages allow to sign messages (RFC 8550 sections 4.4.2 and 4.4.4).
+
+        keyUsage has digitalSignature or nonRepudiation, and extendedKeyUsage has emailProtection or
+        anyExtendedKeyUsage; an extension that is absent restricts nothing.
+        """
+        usage, extended = self.key_usage, self.extended_key_usage
+        return (usage is None or bool(usage & {"digital_signature", "non_repudiation"})) and (
+            extended is None or bool(extended & {"email_protection", "any_extended_key_usage"})
+        )
+
+    def is_valid_at(self, moment: datetime) -> bool:
+        """Whether a moment is within its validity."""
+        return self.not_before <= moment <= self.not_after
+
+    def belongs_to(self, address: str) -> bool:
+        """Whether it was issued for an e-mail address.
+
+        Local parts are compared as they stand and domains without regard to case (RFC 5321 section 2.4,
+        RFC 9598 section 5); an internationalised domain is written in its ASCII form.
+        """
+        wanted = _mailbox(address)
+        return any(_mailbox(email) == wanted for email in self.emails)
+
     def pem(self) -> str:
         """The certificate as PEM text (RFC 7468)."""
         armored: bytes = pem.armor("CERTIFICATE", self.der)
@@ -179,8 +206,14 @@ def _usages(value: Any) -> frozenset[str] | None:  # noqa: ANN401 - asn1crypto h
 
 
 def _emails(certificate: Any) -> tuple[str, ...]:  # noqa: ANN401 - asn1crypto has no types
-    """The rfc822Names of subjectAltName, or where there is none the emailAddresses of the subject."""
-    found = [name.native for name in certificate.subject_alt_name_value or () if name.name == "rfc822_name"]
+    """The mailboxes of subjectAltName, or where there is none the emailAddresses of the subject."""
+    names = certificate.subject_alt_name_value or ()
+    found = [name.native for name in names if name.name == "rfc822_name"]
+    found += [
+        name.chosen["value"].parse(UTF8String).native
+        for name in names
+        if name.name == "other_name" and name.chosen["type_id"].dotted == _SMTP_UTF8_MAILBOX
+    ]
     if not found:
         found = [
             attribute["value"].native
@@ -189,6 +222,12 @@ def _emails(certificate: Any) -> tuple[str, ...]:  # noqa: ANN401 - asn1crypto h
             if attribute["type"].native == "email_address"
         ]
     return tuple(found)
+
+
+def _mailbox(address: str) -> tuple[str, str]:
+    """What makes an address: its local part, and its domain without regard to case."""
+    local, _, domain = address.rpartition("@")
+    return local, domain.lower()
 
 
 def name_string(name: Any) -> str:  # noqa: ANN401 - asn1crypto has no types

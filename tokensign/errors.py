@@ -13,6 +13,7 @@
     │   ├── AmbiguousNameError
     │   ├── MechanismError
     │   ├── WeakKeyError
+    │   ├── AgentError
     │   └── PinError
     │       ├── PinUnavailableError
     │       ├── PinIncorrectError
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tokensign.verification import VerificationReport
 
 __all__ = [
+    "AgentError",
     "AmbiguousNameError",
     "BadSignatureError",
     "ConfigurationError",
@@ -130,6 +132,10 @@ class MechanismError(TokenError):
 
 class WeakKeyError(TokenError):
     """A key lacks the protection that a token key must have."""
+
+
+class AgentError(TokenError):
+    """The agent is not there, is locked, or is not to be trusted; or a person refused the use of a key."""
 
 
 class PinError(TokenError):

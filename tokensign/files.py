@@ -14,11 +14,21 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 from tokensign.errors import FileError, OutputExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["CHUNK_SIZE", "STANDARD_STREAM", "chunks", "open_input", "open_output", "read_small", "spool"]
+__all__ = [
+    "CHUNK_SIZE",
+    "STANDARD_STREAM",
+    "chunks",
+    "open_input",
+    "open_output",
+    "read_small",
+    "spool",
+    "unfinished_outputs",
+    "watch_outputs",
+]
 
 STANDARD_STREAM = "-"
 CHUNK_SIZE = 1 << 18  # 256 KiB: hashing and ciphers are at full speed, and it is little memory
@@ -83,6 +93,20 @@ def read_small(name: str | Path, limit: int = 1 << 24) -> bytes:
     return content
 
 
+_unfinished: set[Path] = set()
+_watchers: list[Callable[[Path], None]] = []
+
+
+def unfinished_outputs() -> set[Path]:
+    """The temporary files of the outputs that are open now."""
+    return set(_unfinished)
+
+
+def watch_outputs(watcher: Callable[[Path], None]) -> None:
+    """Have each later output's temporary file told before it is made, so that others can remove it."""
+    _watchers.append(watcher)
+
+
 @contextlib.contextmanager
 def open_output(name: str | Path, *, force: bool = False, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Open a file, or standard output as "-", for writing; it appears only when the block ends well.
@@ -116,6 +140,9 @@ def open_output(name: str | Path, *, force: bool = False, mode: int = 0o666) -> 
     if path.exists() and not force:
         raise _exists(name)
     temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
+    for watcher in _watchers:
+        watcher(temporary)
+    _unfinished.add(temporary)
     try:
         with io.BufferedRandom(_File(temporary, "x+b", name)) as file:
             yield file
@@ -127,6 +154,7 @@ def open_output(name: str | Path, *, force: bool = False, mode: int = 0o666) -> 
             _publish(temporary, path, force=force)
     finally:
         temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
 
 
 def _publish(temporary: Path, path: Path, *, force: bool) -> None:

@@ -6,6 +6,9 @@ The file is TOML, `config.toml` in the user's configuration folder or named by -
     token = "acme"
     pin-source = "file:pin"
     trust = ["anchors/", "partner-ca.pem"]
+    require-non-extractable = true
+    token-timeout = 60
+    agent = true
 
 Paths in it are relative to its folder. A key that is not known is an error, so that no typing mistake
 weakens anything.
@@ -13,6 +16,7 @@ weakens anything.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +24,15 @@ from typing import Any, Final
 
 from tokensign.errors import ConfigurationError
 
-__all__ = ["Settings", "default_config_path", "load_settings"]
+__all__ = ["PIN_SOURCES", "Settings", "default_config_path", "load_settings", "token_timeout"]
+
+PIN_SOURCES: Final = "prompt, env:NAME, file:PATH, fd:N, keyring:SERVICE, credential:NAME, pinentry or pad"
+"""The forms in which it is said where a PIN comes from."""
 
 _TEXT_KEYS: Final = ("module", "token", "pin-source")
 _LIST_KEYS: Final = ("trust",)
+_SWITCHES: Final = ("require-non-extractable", "agent")
+_NUMBERS: Final = ("token-timeout",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +44,19 @@ class Settings:
         token: Label or URI of the token, or None.
         pin_source: Where the PIN comes from, or None.
         trust: Files and folders with trust anchors.
+        require_non_extractable: Whether to sign and decrypt only with keys of which the token says that they
+            were never outside.
+        token_timeout: Seconds after which a token that has not answered is taken for hanging, or None.
+        agent: Whether to use the agent in the user's runtime folder where TOKENSIGN_AGENT names none.
     """
 
     module: Path | None = None
     token: str | None = None
     pin_source: str | None = None
     trust: tuple[Path, ...] = ()
+    require_non_extractable: bool = False
+    token_timeout: float | None = None
+    agent: bool = False
 
 
 def default_config_path() -> Path:
@@ -74,6 +90,11 @@ def load_settings(path: Path | None = None) -> Settings:
     except ValueError as error:  # broken TOML, or not UTF-8
         raise ConfigurationError(f"the configuration file {file} is broken: {error}") from error
     _check(content, file)
+    if "pin-value=" in content.get("token", "").lower():
+        raise ConfigurationError(
+            f"{file}: a PIN does not belong in a configuration file, and the token's URI has a pin-value",
+            hint="say with pin-source where the PIN comes from",
+        )
     folder = file.resolve().parent
     module = content.get("module")
     return Settings(
@@ -81,7 +102,33 @@ def load_settings(path: Path | None = None) -> Settings:
         token=content.get("token"),
         pin_source=_pin_source(content.get("pin-source"), folder),
         trust=tuple(_path(entry, folder) for entry in content.get("trust", ())),
+        require_non_extractable=content.get("require-non-extractable", False),
+        token_timeout=token_timeout(content.get("token-timeout")),
+        agent=content.get("agent", False),
     )
+
+
+def token_timeout(given: str | float | None) -> float | None:
+    """Seconds, as the configuration file or TOKENSIGN_TOKEN_TIMEOUT has them.
+
+    Args:
+        given: A number; None, or an empty text, for no opinion.
+
+    Raises:
+        ConfigurationError: It is no positive number.
+    """
+    if given is None or given == "":
+        return None
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ConfigurationError(
+            f"the token timeout {given} is no number of seconds",
+            hint="set token-timeout or TOKENSIGN_TOKEN_TIMEOUT to a number such as 60",
+        )
+    return seconds
 
 
 def _check(content: dict[str, Any], file: Path) -> None:
@@ -90,8 +137,12 @@ def _check(content: dict[str, Any], file: Path) -> None:
             fits = isinstance(value, str)
         elif key in _LIST_KEYS:
             fits = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+        elif key in _SWITCHES:
+            fits = isinstance(value, bool)
+        elif key in _NUMBERS:
+            fits = isinstance(value, int | float) and not isinstance(value, bool)
         else:
-            known = ", ".join((*_TEXT_KEYS, *_LIST_KEYS))
+            known = ", ".join((*_TEXT_KEYS, *_LIST_KEYS, *_SWITCHES, *_NUMBERS))
             raise ConfigurationError(f"{file}: {key!r} is not a setting", hint=f"settings are: {known}")
         if not fits:
             raise ConfigurationError(f"{file}: the setting {key!r} has the wrong type")

@@ -357,17 +357,10 @@ def _judge_identity(certificate: Certificate | None, email: str | None) -> Verdi
         return Verdict(Status.NOT_CHECKED, "no address was expected")
     if certificate is None:
         return Verdict(Status.FAILED, "the signer's certificate is not at hand")
-    if any(_same_mailbox(email, address) for address in certificate.emails):
+    if certificate.belongs_to(email):
         return Verdict(Status.PASSED, f"the certificate belongs to {email}")
     owners = ", ".join(certificate.emails) or "nobody with an e-mail address"
     return Verdict(Status.FAILED, f"the certificate belongs to {owners}, not to {email}")
-
-
-def _same_mailbox(one: str, other: str) -> bool:
-    """Equal local parts, and equal domains but for case (RFC 5280 section 7.5)."""
-    local, _, domain = one.rpartition("@")
-    other_local, _, other_domain = other.rpartition("@")
-    return local == other_local and domain.lower() == other_domain.lower()
 
 
 def _failure(report: VerificationReport) -> VerificationError:

@@ -57,3 +57,13 @@ def test_folders_are_completed() -> None:
 
 def test_choices_are_completed() -> None:
     assert completions("sign", "--form", "") == ["plain,der", "plain,pem", "plain,smime"]
+
+
+def test_pin_sources_are_completed() -> None:
+    assert completions("sign", "--pin-source", "") == [
+        "plain,prompt", "plain,env:", "plain,file:", "plain,fd:", "plain,keyring:", "plain,credential:",
+        "plain,pinentry", "plain,pad",
+    ]  # fmt: skip
+    assert completions("--pin-source", "pi") == ["plain,pinentry"]
+    assert completions("token", "unblock-pin", "--so-pin-source", "k") == ["plain,keyring:"]
+    assert completions("decrypt", "--password-source", "e") == ["plain,env:"]

@@ -28,7 +28,7 @@ def commands(
 
 
 ALL = dict(commands(root))
-COMMON = {"--module", "--token", "--pin-source", "--config", "--json", "--verbose", "--quiet"}
+COMMON = {"--module", "--token", "--pin-source", "--last-try", "--config", "--json", "--verbose", "--quiet"}
 
 every_command = pytest.mark.parametrize("path", ALL, ids=" ".join)
 
@@ -44,6 +44,7 @@ def test_commands_are_those_of_the_contract() -> None:
         "key generate", "key list", "key show", "key delete", "key check", "cert request", "cert self-sign",
         "cert import", "cert list", "cert show", "cert export", "sign", "verify", "encrypt", "decrypt",
         "authenticate", "digest", "compress", "decompress", "certs", "inspect",
+        "agent start", "agent status", "agent lock", "agent unlock", "agent stop",
     }  # fmt: skip
 
 

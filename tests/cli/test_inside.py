@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import signal
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
 from tokensign import cli
-from tokensign.cli import doctor
+from tokensign.cli import supervisor
 from tokensign.cli.command import Cli
+from tokensign.cli.inputs import open_token
 from tokensign.cli.log import show_log
 from tokensign.cli.root import root
+from tokensign.errors import KeyNotFoundError, TokenNotFoundError
+from tokensign.token import find_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tokensign.token import Token
 
@@ -71,6 +74,7 @@ def test_arguments_are_those_of_the_process_unless_given(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["tokensign", "--version"])
+    monkeypatch.setattr(supervisor, "enable", lambda: None)  # later tests load modules in this process
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 0
@@ -78,20 +82,35 @@ def test_arguments_are_those_of_the_process_unless_given(
 
 
 def test_doctor_tells_what_module_and_token_lack(monkeypatch: pytest.MonkeyPatch, token: Token) -> None:
-    module = token.module
-    poor = SimpleNamespace(
-        path=module.path, manufacturer="Poor", description="no locks", library_version=(0, 1), locks=False,
-        tokens=module.tokens, properties=module.properties,
-        mechanisms=lambda _slot: [SimpleNamespace(name="RSA_PKCS")],
-    )  # fmt: skip
-    monkeypatch.setattr(doctor, "module_of", lambda _cli: poor)
+    monkeypatch.setattr(type(token.module), "locks", False)
     shown = CliRunner().invoke(root, ["doctor", "--token", token.info.label]).output
-    assert "warning module       it cannot lock: threads wait for each other" in shown
-    assert "ok      mechanisms   can sign with RSA (rsa-pkcs1)" in shown
-    assert "warning mechanisms   cannot sign with ECDSA (ecdsa): the token lacks ECDSA" in shown
+    assert "warning module       one thread at a time uses it: threads wait for each other" in shown
+    assert "ok      sign         ecdsa with sha256" in shown
+    assert "lacks   decapsulate  ML-KEM: the token lacks CKM_ML_KEM" in shown
 
 
 def test_log_has_one_handler_however_often_commands_run() -> None:
     show_log(Cli())
     show_log(Cli(verbose=1))
     assert len(logging.getLogger("tokensign").handlers) == 1
+
+
+def test_modules_that_were_not_looked_at_are_named_where_nothing_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, token: Token, module_path: Path
+) -> None:
+    card = tmp_path / "card.so"
+    card.touch()
+    monkeypatch.setattr("tokensign.token.module.USUAL_PLACES", (str(module_path), str(card)))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    acme = Cli(token=token.info.label)
+    for call, error in (
+        (lambda: open_token(acme, "nobody"), KeyNotFoundError),
+        (lambda: open_token(Cli(token="nowhere")), TokenNotFoundError),
+    ):
+        with pytest.raises(error) as failure, call() as opened:
+            find_certificate(opened, "nobody")
+        assert failure.value.hint == f"not looked at: {card}; --module names one of them"
+    named = Cli(module=str(module_path), token=token.info.label)
+    with pytest.raises(KeyNotFoundError) as failure, open_token(named) as opened:
+        find_certificate(opened, "nobody")
+    assert failure.value.hint is None

@@ -66,7 +66,7 @@ DOCUMENTS: dict[tuple[str, ...], Any] = {
     ("inspect", "secret.p7m"): {
         "kind", "form", "content_type", "encrypted_size", "cipher", "authenticated", "recipients",
     },
-    ("doctor",): [{"subject", "state", "text", "hint"}],
+    ("doctor",): [{"subject", "state", "text", "hint", "abilities"}],
     ("demo",): {"folder", "token", "files"},
 }  # fmt: skip
 

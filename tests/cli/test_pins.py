@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import shutil
 import subprocess
 import termios
 import time
@@ -62,7 +63,7 @@ def test_wrong_officer_pin_is_tried_once(
     options = ("--so-pin-source", wrong_pin, "--new-pin-source", "file:pin")
     finished = terminal.run("token", "unblock-pin", *options, code=3, environment=trace.environment)
     assert len(trace.calls("C_Login")) == 1
-    assert "refused the PIN" in finished.error
+    assert "refused the security officer's PIN; it was tried once" in finished.error
 
 
 def test_wrong_pin_shows_in_the_counter_of_the_token_until_the_right_one_comes(
@@ -134,7 +135,7 @@ def test_pin_is_typed_without_echo_at_a_prompt_that_names_the_token(
     terminal: Terminal, user_pin: str
 ) -> None:
     console = Console(terminal, "sign", "letter.txt", "--key", "alice")
-    console.expect(b"PIN for the token acme: ")
+    console.expect(b"To sign letter.txt (33 bytes) with the key alice\r\nPIN for the token acme: ")
     assert not console.echoes
     console.type(user_pin)
     shown = console.finish()
@@ -287,3 +288,58 @@ def test_password_that_is_typed_in_two_ways_encrypts_nothing(terminal: Terminal)
     assert "the two passwords differ" in shown
     assert shown.endswith("[2]")
     assert not terminal.exists("letter.txt.p7m")
+
+
+@pytest.fixture
+def each_time(terminal: Terminal, module_path: Path) -> str:
+    """Alice's second key, which wants its PIN for each signature."""
+    login = ["--token-label", "acme", "--login", "--pin", terminal.secrets[0]]
+    key = ["--label", "careful", "--id", "99", "--key-type", "rsa:2048", "--always-auth"]
+    subprocess.run(
+        ["pkcs11-tool", "--module", module_path, *login, "--keypairgen", *key],
+        env=terminal.environment, check=True, capture_output=True,
+    )  # fmt: skip
+    terminal.run("cert", "self-sign", "careful", "--subject", "CN=Alice")
+    return "careful"
+
+
+def test_key_that_wants_its_pin_each_time_is_told_of_before_it_is_asked_for(
+    terminal: Terminal, user_pin: str, each_time: str
+) -> None:
+    console = Console(terminal, "sign", "letter.txt", "--key", each_time)
+    console.expect(b"To sign letter.txt (33 bytes) with the key careful\r\nPIN for the token acme: ")
+    console.type(user_pin)
+    console.expect(b"the key careful wants its PIN for each signature\r\n1 more PIN will be asked for\r\n")
+    console.expect(b"This key wants its PIN for each operation.\r\nPIN for the token acme: ")
+    console.type(user_pin)
+    shown = console.finish()
+    assert shown.endswith("[0]")
+    assert shown.count("PIN for the token acme") == 2
+    assert terminal.exists("letter.txt.p7s")
+
+
+def test_key_that_wants_its_pin_each_time_takes_it_from_a_file_without_a_word(
+    terminal: Terminal, spy: Callable[[Terminal], Trace], each_time: str
+) -> None:
+    trace = spy(terminal)
+    finished = terminal.run("sign", "letter.txt", "--key", each_time, environment=trace.environment)
+    assert "PIN" not in finished.error
+    calls = [name for name, _ in trace.all_calls()]
+    start = calls.index("C_SignInit")
+    assert calls[start : start + 3] == ["C_SignInit", "C_Login", "C_Sign"]
+    assert len(trace.calls("C_Login")) == 2
+
+
+def test_pinentry_says_what_is_decrypted(terminal: Terminal, user_pin: str) -> None:
+    program = shutil.which("pinentry-tty")
+    if program is None:
+        pytest.skip("pinentry-tty is not installed")
+    terminal.environment["PINENTRY_PROGRAM"] = program
+    console = Console(terminal, "decrypt", "secret.p7m", "-o", "back.txt", "--pin-source", "pinentry")
+    console.expect(b"PIN for the token acme\r\nTo decrypt secret.p7m (")
+    console.expect(b"PIN: ")
+    while console.echoes:
+        time.sleep(0.01)
+    console.type(user_pin)
+    assert console.finish().endswith("[0]")
+    assert terminal.read("back.txt") == terminal.read("letter.txt")

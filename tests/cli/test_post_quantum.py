@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_csr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,3 +83,15 @@ def test_ml_dsa_key_decrypts_nothing(nss_terminal: Terminal) -> None:
     finished = nss_terminal.run("encrypt", "letter.txt", "--to", "dana.pem", "-o", "x.p7m", code=1)
     assert "nothing can be encrypted to the certificate of Dana: its key only signs" in finished.error
     assert not nss_terminal.exists("x.p7m")
+
+
+def test_ml_dsa_key_asks_for_a_certificate_and_certifies_itself(nss_terminal: Terminal) -> None:
+    nss_terminal.run("cert", "request", "dana", "--subject", "CN=Dana", "-o", "dana.csr")
+    request = load_pem_x509_csr(nss_terminal.read("dana.csr"))
+    assert request.is_signature_valid
+    nss_terminal.run("cert", "self-sign", "dana", "--subject", "CN=Dana Self", "-o", "self.pem")
+    certificate = load_pem_x509_certificate(nss_terminal.read("self.pem"))
+    certificate.verify_directly_issued_by(certificate)
+    finished = nss_terminal.run("sign", "letter.txt", "--key", "CN=Dana Self")
+    assert "signed by CN=Dana Self (ml-dsa-65 with sha512)" in finished.error
+    nss_terminal.run("verify", "letter.txt.p7s", "--signature-only")

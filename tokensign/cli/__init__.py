@@ -13,32 +13,33 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
 
+from tokensign.cli import supervisor
 from tokensign.cli.command import EXIT_BROKEN_PIPE
 from tokensign.cli.output import print_error
 from tokensign.cli.root import root
+from tokensign.cli.signals import SignalError, catch_signals, tell_the_end
 from tokensign.errors import TokensignError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
 __all__ = ["main"]
 
 _EXIT_USAGE = 2
 _EXIT_FILE = 5
 _EXIT_BUG = 70
-_SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal is gone"}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit with its code.
 
     Args:
-        arguments: Without the program's name; None takes those of the process.
+        arguments: Without the program's name; None takes those of the process, which is then supervised as
+            soon as it loads a PKCS#11 module.
     """
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has SIGHUP, and so it stays
-            signal.signal(number, _end)
+    catch_signals()
+    if arguments is None:
+        supervisor.enable()
     if isinstance(sys.stdout, io.TextIOWrapper):  # what the locale does not know is escaped, as on stderr
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _EXIT_FILE
         _silence(sys.stdout)
         print_error(f"cannot write standard output: {error.strerror or error}", None, code, as_json=False)
+    supervisor.tell_exit_code(code)
     sys.exit(code)
 
 
@@ -66,9 +68,9 @@ def _run(arguments: list[str]) -> int:
             error.message, error.hint, error.exit_code, as_json=as_json, kind=type(error).__name__
         )
     except click.Abort:  # the input ended where a question was asked
-        return _ended_by(signal.SIGINT, as_json=as_json)
-    except _SignalError as error:
-        return _ended_by(error.number, as_json=as_json)
+        return tell_the_end(signal.SIGINT, as_json=as_json)
+    except SignalError as error:
+        return tell_the_end(error.number, as_json=as_json)
     except OSError:
         raise
     except Exception as error:
@@ -92,32 +94,6 @@ def _misused(error: click.ClickException, *, as_json: bool) -> int:
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f"see `{error.ctx.command_path} --help`"
     return print_error(error.format_message(), hint, _EXIT_USAGE, as_json=as_json)
-
-
-class _SignalError(BaseException):
-    """A signal came that ends the process; raised wherever it is, so that temporary files go away."""
-
-    def __init__(self, number: signal.Signals) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    raise _SignalError(signal.Signals(number))
-
-
-def _ended_by(number: signal.Signals, *, as_json: bool) -> int:
-    for other in _SIGNALS:  # impatience shall not spoil the ending
-        signal.signal(other, signal.SIG_IGN)
-    if sys.stderr is not None and sys.stderr.isatty():
-        click.echo(err=True)  # after the ^C, or the prompt, that stands there
-    return print_error(
-        _SIGNALS[number],
-        "no file is half-written; run it again",
-        128 + number,
-        as_json=as_json,
-        kind="Interrupted",
-    )
 
 
 def _silence(*streams: TextIO | None) -> None:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tokensign.cli.command import PATH, Cli, Group
-from tokensign.cli.inputs import find_key, open_token, read_certificates
+from tokensign.cli.inputs import find_key, key_name, open_token, read_certificates
 from tokensign.cli.output import named
 from tokensign.files import STANDARD_STREAM, open_output
 
 if TYPE_CHECKING:
     from tokensign.algorithms import KeyUsage
     from tokensign.certificates import Certificate
-    from tokensign.token import StoredCertificate, TokenKey
+    from tokensign.cli.holder import HeldKey
+    from tokensign.token import StoredCertificate
 
 __all__ = ["cert", "certificate_document"]
 
@@ -73,8 +74,9 @@ def self_sign(
     from tokensign.pki.ca import self_signed
     from tokensign.token import import_certificate, open_key
 
+    wanted = key_name(name)
     with open_token(cli, name, read_write=True) as token:
-        found = open_key(token, name)
+        found = open_key(token, wanted, require_non_extractable=cli.settings.require_non_extractable)
         certificate = self_signed(found, subject, emails, days=days, usage=_usage(found))
         if output:
             with open_output(output, force=force) as file:
@@ -139,7 +141,9 @@ def list_certificates(cli: Cli) -> None:
 @click.argument("name", metavar="CERT")
 @click.pass_obj
 def show(cli: Cli, name: str) -> None:
-    """Tell all about a certificate on a token. Its name is a label, a CKA_ID, or a pkcs11: URI.
+    """Tell all about a certificate on a token.
+
+    Its name is a label, a CKA_ID, a SHA-256 fingerprint, an e-mail address, a subject, or a pkcs11: URI.
 
     \b
     Example:
@@ -197,7 +201,7 @@ def _stored_document(stored: StoredCertificate) -> dict[str, Any]:
     return place | certificate_document(stored.certificate)
 
 
-def _usage(key: TokenKey) -> KeyUsage:
+def _usage(key: HeldKey) -> KeyUsage:
     """What the key was made for, so that its certificate says the same."""
     from tokensign.algorithms import KeyUsage
 

@@ -11,18 +11,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from tokensign.cli.output import Output
-from tokensign.settings import Settings, load_settings
+from tokensign.settings import PIN_SOURCES, Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["EXIT_BROKEN_PIPE", "PATH", "Cli", "Command", "Group", "LazyGroup"]
+__all__ = ["EXIT_BROKEN_PIPE", "PATH", "PIN_SOURCE", "Cli", "Command", "Group", "LazyGroup"]
 
 EXIT_BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 PATH: Final = click.Path(readable=False, allow_dash=True)
 """Any path, so that shells complete it; whether it can be read is seen when it is."""
+
+
+class _PinSource(click.ParamType[str]):
+    """Where a PIN or another secret comes from; shells are offered the forms, without their arguments."""
+
+    name = "spec"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's
+        """It is read when the secret is needed."""
+        return value
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's
+        param: click.Parameter,  # noqa: ARG002 - click's
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """The forms that begin as what was typed does."""
+        forms = PIN_SOURCES.replace(" or ", ", ").split(", ")
+        starts = [form[: form.find(":") + 1] or form for form in forms]
+        return [CompletionItem(start) for start in starts if start.startswith(incomplete)]
+
+
+PIN_SOURCE: Final = _PinSource()
+"""Where a PIN or another secret comes from, in one of the forms of `tokensign.settings.PIN_SOURCES`."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +59,7 @@ class Cli:
         module: The PKCS#11 module that was named, or None.
         token: The token that was named, or None.
         pin_source: The PIN source that was named, or None.
+        last_try: Try a PIN even if a wrong one would lock it.
         config: The configuration file that was named, or None.
         json: Print one JSON document.
         verbose: How many times -v was given.
@@ -42,6 +69,7 @@ class Cli:
     module: str | None = None
     token: str | None = None
     pin_source: str | None = None
+    last_try: bool = False
     config: str | None = None
     json: bool = False
     verbose: int = 0
@@ -78,10 +106,12 @@ _COMMON: Final[tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = (
         ("--pin-source",),
         {
             "metavar": "SPEC",
-            "help": "Where the PIN comes from: prompt, env:NAME, file:PATH or fd:N.",
+            "type": PIN_SOURCE,
+            "help": f"Where the PIN comes from: {PIN_SOURCES}.",
             "envvar": "TOKENSIGN_PIN_SOURCE",
         },
     ),
+    (("--last-try",), {"is_flag": True, "help": "Try a PIN even if a wrong one would lock it."}),
     (
         ("--config",),
         {"metavar": "FILE", "type": PATH, "help": "The configuration file.", "envvar": "TOKENSIGN_CONFIG"},

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
-from tokensign.cli.command import PATH, Cli, Command
-from tokensign.cli.inputs import open_token, password_from, secret_key_from
+from tokensign.cli.command import PATH, PIN_SOURCE, Cli, Command
+from tokensign.cli.inputs import (
+    announce_pins,
+    described,
+    key_name,
+    open_holder,
+    password_from,
+    secret_key_from,
+)
 from tokensign.cli.output import named
 from tokensign.cms.authenticated import AUTHENTICATED_DATA
 from tokensign.cms.compressed import COMPRESSED_DATA
@@ -28,8 +35,8 @@ from tokensign.files import STANDARD_STREAM, open_input, open_output
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tokensign.cli.holder import KeyHolder
     from tokensign.keys import DecryptionKey
-    from tokensign.token import Token
 
 __all__ = ["decrypt"]
 
@@ -49,10 +56,13 @@ class _Keys:
 @click.argument("source", metavar="INPUT", type=PATH)
 @click.option("--key", metavar="KEY", help="The key to decrypt with. [default: the one that fits]")
 @click.option(
-    "--password-source", metavar="SPEC", help="Decrypt with a password: prompt, env:, file: or fd:."
+    "--password-source", metavar="SPEC", type=PIN_SOURCE, help="Decrypt with a password from there."
 )
 @click.option(
-    "--secret-key-source", metavar="SPEC", help="Where the key of EncryptedData comes from, in hexadecimal."
+    "--secret-key-source",
+    metavar="SPEC",
+    type=PIN_SOURCE,
+    help="Where the key of EncryptedData comes from, in hexadecimal.",
 )
 @click.option(
     "--content", metavar="FILE", type=PATH, help="The content of DigestedData that has it not in itself."
@@ -76,6 +86,9 @@ def decrypt(
 ) -> None:
     """Decrypt INPUT with a key on a token, found by the certificates and identifiers there, or a password.
 
+    Keys whose certificates have expired, or that have none any more, are found, too. KEY is named as for
+    `tokensign sign`.
+
     INPUT may also be AuthenticatedData or DigestedData, whose content is checked, or, with
     --secret-key-source, EncryptedData. OUT appears only when all of INPUT was decrypted and checked. What
     AES-CBC had encrypted may have been changed on its way; the result says so.
@@ -97,9 +110,14 @@ def decrypt(
     with (
         open_input(source) as stream,
         open_message(stream) as opened,
-        _keys(cli, sources, needed=not secret_key_source and _is_for_recipients(opened.cms)) as keys,
+        open_output(output, force=force, mode=0o600) as destination,  # appears when the token is closed, too
+        _keys(
+            cli,
+            sources,
+            needed=not secret_key_source and _is_for_recipients(opened.cms),
+            action=f"decrypt {described(source, opened.cms)}",
+        ) as keys,
         _watched(cli, source, opened.cms, content) as (message, detached),
-        open_output(output, force=force, mode=0o600) as destination,
     ):
         if all_layers:
             layers = open_layers(message, keys, destination, legacy=legacy).layers
@@ -109,7 +127,7 @@ def decrypt(
 
 
 @contextlib.contextmanager
-def _keys(cli: Cli, sources: _Keys, *, needed: bool) -> Iterator[Sequence[DecryptionKey]]:
+def _keys(cli: Cli, sources: _Keys, *, needed: bool, action: str) -> Iterator[Sequence[DecryptionKey]]:
     """What may open the message: the password, and unless that is given alone, keys of the token."""
     found: list[DecryptionKey] = []
     if sources.password_source:
@@ -117,30 +135,29 @@ def _keys(cli: Cli, sources: _Keys, *, needed: bool) -> Iterator[Sequence[Decryp
     if not needed or (found and not sources.key):
         yield found
         return
-    with open_token(cli, sources.key) as token:
-        yield [*found, *(_named(token, sources.key) if sources.key else _all(token))]
+    with open_holder(cli, sources.key, action=action) as holder:
+        held = _named(cli, holder, sources.key) if sources.key else _all(cli, holder)
+        if sources.key:
+            announce_pins(cli, held, "decryption")
+        yield [*found, *held]
 
 
-def _named(token: Token, name: str) -> Sequence[DecryptionKey]:
+def _named(cli: Cli, holder: KeyHolder, name: str) -> Sequence[DecryptionKey]:
     """The private key with a name, or else the AES key."""
     from tokensign.algorithms import KeyUsage
-    from tokensign.token import open_key, open_secret_key, open_secret_keys
-    from tokensign.uri import KeyUri, is_uri
 
-    if is_uri(name) and KeyUri.parse(name).type == "secret-key":
-        return [open_secret_key(token, name)]
+    strict = cli.settings.require_non_extractable
     try:
-        return [open_key(token, name, KeyUsage.DECRYPT)]
-    except KeyNotFoundError:
-        if not any(name in (entry.label, entry.key_identifier.hex()) for entry in open_secret_keys(token)):
-            raise
-        return [open_secret_key(token, name)]
+        return [holder.open_key(key_name(name), KeyUsage.DECRYPT, require_non_extractable=strict)]
+    except (KeyNotFoundError, UsageError) as error:  # a URI may say that an AES key is meant
+        try:
+            return [holder.open_secret_key(name, require_non_extractable=strict)]
+        except (KeyNotFoundError, UsageError):
+            raise error from None
 
 
-def _all(token: Token) -> Sequence[DecryptionKey]:
-    from tokensign.token import open_decrypters, open_secret_keys
-
-    return [*open_decrypters(token), *open_secret_keys(token)]
+def _all(cli: Cli, holder: KeyHolder) -> Sequence[DecryptionKey]:
+    return holder.open_decrypters(require_non_extractable=cli.settings.require_non_extractable)
 
 
 def _is_for_recipients(message: BinaryIO) -> bool:

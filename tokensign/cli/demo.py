@@ -104,7 +104,8 @@ class _Story:
             self._tamper(token, signed, encrypted, ca_certificate)
 
     def _make_token(self) -> Path:
-        from tokensign.token import Pin, find_module, initialize_token, load_module
+        from tokensign.cli.loading import load
+        from tokensign.token import Pin, find_module, initialize_token
 
         self._headline("A token of its own")
         (self._place / "tokens").mkdir(mode=0o700)
@@ -121,7 +122,7 @@ class _Story:
                 "the demo needs SoftHSM, which is not in the usual places",
                 hint="install softhsm2, or name it with --module",
             )
-        initialize_token(load_module(path), _LABEL, Pin(so_pin), Pin(pin))
+        initialize_token(load(self._cli, path), _LABEL, Pin(so_pin), Pin(pin))
         self._step("token", f"SoftHSM made the token {_LABEL!r}; its PIN is in the file `pin`")
         return path
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from tokensign.cli.command import PATH, Cli, Command
+from tokensign.cli.command import PATH, PIN_SOURCE, Cli, Command
 from tokensign.cli.forms import FORMS, message_of
 from tokensign.cli.inputs import default_output, secret_key_from
 from tokensign.cli.output import named
@@ -32,7 +32,8 @@ __all__ = ["encrypt"]
 @click.option(
     "--secret-key-source",
     metavar="SPEC",
-    help="Make EncryptedData with a key of yours, in hexadecimal, instead: prompt, env:, file: or fd:.",
+    type=PIN_SOURCE,
+    help="Make EncryptedData with a key from there, in hexadecimal, instead.",
 )
 @click.option(
     "--cipher",
@@ -67,6 +68,7 @@ def encrypt(
     \b
     Examples:
       tokensign encrypt contract.pdf --to bob.pem -o contract.pdf.p7m
+      tokensign encrypt contract.pdf --to bob@acme.example
       tokensign encrypt contract.pdf --password-source prompt
       tokensign encrypt contract.pdf --to "pkcs11:token=acme;object=archive;type=secret-key"
       tokensign encrypt contract.pdf --to bob.pem --cipher aes-256-cbc --form smime -o mail.eml

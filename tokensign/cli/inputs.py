@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 import contextlib
-import hmac
 import logging
+import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import click
 
 from tokensign.certificates import Certificate, load_certificates
-from tokensign.errors import MalformedError, UntrustedError, UsageError
-from tokensign.files import read_small
+from tokensign.cli.loading import load
+from tokensign.errors import (
+    KeyNotFoundError,
+    MalformedError,
+    TokenNotFoundError,
+    UntrustedError,
+    UsageError,
+)
+from tokensign.files import STANDARD_STREAM, read_small
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tokensign.algorithms import KeyUsage
     from tokensign.cli.command import Cli
+    from tokensign.cli.holder import HeldKey, KeyHolder
     from tokensign.keys import Password
-    from tokensign.token import Module, Pin, Token, TokenKey
+    from tokensign.token import Module, Pin, PinSource, Token
     from tokensign.uri import KeyUri
 
 __all__ = [
     "MOMENT",
+    "announce_pins",
     "default_output",
+    "described",
     "find_key",
+    "find_signer",
+    "key_name",
     "module_of",
+    "named_token",
+    "open_holder",
     "open_token",
     "password_from",
-    "pin_from",
     "read_certificates",
     "require_valid_now",
     "secret_key_from",
+    "source_from",
     "token_name",
     "trust_anchors",
 ]
@@ -44,9 +58,7 @@ _log: Final = logging.getLogger(__name__)
 
 def module_of(cli: Cli) -> Module:
     """The PKCS#11 module that the options, or the usual places, name."""
-    from tokensign.token import load_module
-
-    return load_module(cli.module or cli.settings.module)
+    return load(cli, cli.module or cli.settings.module)
 
 
 def token_name(cli: Cli) -> str | KeyUri | None:
@@ -54,19 +66,15 @@ def token_name(cli: Cli) -> str | KeyUri | None:
     from tokensign.uri import KeyUri, is_uri
 
     name = cli.token or cli.settings.token
-    return KeyUri.parse(name) if name and is_uri(name) else name
+    if not name or not is_uri(name):
+        return name
+    uri = KeyUri.parse(name)
+    _named_source(uri)  # refuses a PIN in it, also where none will be needed
+    return uri
 
 
-@contextlib.contextmanager
-def open_token(cli: Cli, key: str | None = None, *, read_write: bool = False) -> Iterator[Token]:
-    """The token that the options name, or that a key's URI names.
-
-    Args:
-        cli: The common options.
-        key: A key's name; where it is a URI that says something of the token, it chooses the token.
-        read_write: Whether the token will be changed.
-    """
-    from tokensign import token as tokens
+def named_token(cli: Cli, key: str | None = None) -> tuple[Path | None, str | KeyUri | None]:
+    """The module and the token that the options name, or that a key's URI names; None where nothing does."""
     from tokensign.uri import KeyUri, is_uri
 
     uri = KeyUri.parse(key) if key and is_uri(key) else None
@@ -74,30 +82,162 @@ def open_token(cli: Cli, key: str | None = None, *, read_write: bool = False) ->
     if uri is not None and (name is None or any((uri.token, uri.serial, uri.model, uri.manufacturer))):
         name = uri
     module = cli.module or (uri.module_path if uri else None) or cli.settings.module
-    pin_source = cli.pin_source or (None if uri and uri.pin_source else cli.settings.pin_source)
-    with tokens.open_token(module, name, pin_source, read_write=read_write) as opened:
-        _log.info("module %s, token %s", opened.module.path, opened.uri)
-        yield opened
+    return Path(module) if module else None, name
 
 
 @contextlib.contextmanager
-def find_key(cli: Cli, name: str, usage: KeyUsage | None = None) -> Iterator[TokenKey]:
-    """The key with a name, on a token that is open as long as the block lasts."""
-    from tokensign.token import open_key
+def open_token(
+    cli: Cli, key: str | None = None, *, read_write: bool = False, action: str = ""
+) -> Iterator[Token]:
+    """The token that the options name, or that a key's URI names.
 
-    with open_token(cli, name) as token:
-        yield open_key(token, name, usage)
-
-
-def pin_from(specification: str | None, purpose: str, *, repeat: bool = False) -> Pin:
-    """A PIN from a source; where a new one is typed, it is typed twice.
+    What is not found on the token may be on one of another module; then the error says which were not looked
+    at.
 
     Args:
-        specification: As --pin-source takes it; None: a prompt.
-        purpose: What it is for, for the prompt.
-        repeat: Whether it is a new PIN.
+        cli: The common options.
+        key: A key's name; where it is a URI that says something of the token, it chooses the token.
+        read_write: Whether the token will be changed.
+        action: What is going to be done, for a person who is asked for the PIN.
     """
-    return _secret_from(specification or "prompt", "PIN", purpose, repeat=repeat)
+    from tokensign import token as tokens
+    from tokensign.uri import KeyUri, is_uri
+
+    uri = KeyUri.parse(key) if key and is_uri(key) else None
+    module, name = named_token(cli, key)
+    pin_source = cli.pin_source or _named_source(uri, name) or cli.settings.pin_source
+    try:
+        with tokens.open_token(
+            load(cli, module),
+            name,
+            pin_source,
+            read_write=read_write,
+            allow_last_try=cli.last_try,
+            action=action,
+        ) as opened:
+            _log.info("module %s, token %s", opened.module.path, opened.uri)
+            yield opened
+    except (TokenNotFoundError, KeyNotFoundError) as error:
+        passed_over = tokens.modules_in_usual_places()[1:]
+        if module is None and passed_over and (isinstance(error, TokenNotFoundError) or not error.hint):
+            others = f"not looked at: {', '.join(map(str, passed_over))}; --module names one of them"
+            error.hint = f"{error.hint}; {others}" if error.hint else others
+        raise
+
+
+@contextlib.contextmanager
+def open_holder(cli: Cli, key: str | None = None, *, action: str = "") -> Iterator[KeyHolder]:
+    """Who holds the keys: the agent that serves the token, or else the token, as `open_token` has it.
+
+    Args:
+        cli: The common options.
+        key: As for `open_token`.
+        action: As for `open_token`; an agent asks for no PIN.
+    """
+    from tokensign.cli.holder import TokenHolder, agent_of
+
+    module, name = named_token(cli, key)
+    agent = agent_of(cli, module, name)
+    if agent is not None:
+        with agent:
+            yield agent
+    else:
+        with open_token(cli, key, action=action) as token:
+            yield TokenHolder(token)
+
+
+@contextlib.contextmanager
+def find_key(cli: Cli, name: str, usage: KeyUsage | None = None, *, action: str = "") -> Iterator[HeldKey]:
+    """The key with a name, on a token that is open, or behind an agent, as long as the block lasts.
+
+    Args:
+        cli: The common options.
+        name: As `key_name` reads it.
+        usage: What it must be usable for.
+        action: What is going to be done with it, for a person who is asked for the PIN: "sign letter.txt".
+    """
+    wanted = key_name(name)
+    action = f"{action} with" if action else "use"
+    with open_holder(cli, name, action=f"{action} the key {_called(name)}") as holder:
+        yield holder.open_key(wanted, usage, require_non_extractable=cli.settings.require_non_extractable)
+
+
+@contextlib.contextmanager
+def find_signer(cli: Cli, name: str, *, action: str = "") -> Iterator[HeldKey]:
+    """The signing key with a name, as `find_key`; refused without a certificate that others would accept.
+
+    Raises:
+        KeyNotFoundError: The key has no certificate.
+        UntrustedError: It has none that is meant for signatures, or that one is not valid now.
+    """
+    from tokensign.algorithms import KeyUsage
+    from tokensign.pki.purpose import Purpose, check_signing_use
+
+    with find_key(cli, name, KeyUsage.SIGN, action=action) as signer:
+        if signer.certificate is None:
+            for certificate in signer.certificates[:1]:
+                check_signing_use(certificate, Purpose.EMAIL_PROTECTION)
+            raise KeyNotFoundError(
+                f"the key {signer.info.label} has no certificate",
+                hint="store one with `tokensign cert import`, or make one with `tokensign cert self-sign`",
+            )
+        require_valid_now(signer.certificate, "get a new one with `tokensign cert request` and `cert import`")
+        yield signer
+
+
+def key_name(name: str) -> str | Certificate:
+    """What a name on the command line stands for: the first certificate of `file:PATH`, or else itself.
+
+    Raises:
+        MalformedError: There is no certificate in the file.
+    """
+    path = name.removeprefix("file:")
+    return name if path == name else read_certificates([path])[0]
+
+
+def described(source: str, stream: BinaryIO) -> str:
+    """What is read, for a person: "report.pdf (12,345 bytes)".
+
+    Args:
+        source: Its name on the command line.
+        stream: What can seek.
+    """
+    start = stream.tell()
+    size = stream.seek(0, os.SEEK_END) - start
+    stream.seek(start)
+    name = "standard input" if source == STANDARD_STREAM else Path(source).name
+    return f"{name} ({size:,} bytes)"
+
+
+def announce_pins(cli: Cli, keys: Iterable[object], operation: str) -> None:
+    """Say beforehand which keys want their PIN for each operation, where a person is asked for it.
+
+    Args:
+        cli: The common options.
+        keys: Those that will be used once each; only keys on tokens want PINs.
+        operation: What is done with them: "signature".
+    """
+    from tokensign.token import InteractiveSource, TokenKey
+
+    wanting = [
+        key
+        for key in keys
+        if isinstance(key, TokenKey)
+        and key.info.always_authenticate
+        and isinstance(key.token.credential.source, InteractiveSource)
+    ]
+    for key in wanting:
+        cli.output.status(f"the key {key.info.label} wants its PIN for each {operation}")
+    if wanting:
+        plural = "s" if len(wanting) > 1 else ""
+        cli.output.status(f"{len(wanting)} more PIN{plural} will be asked for")
+
+
+def source_from(specification: str | None) -> PinSource | None:
+    """The source of a PIN; None where none is named, which is the token's own PIN pad, or a prompt."""
+    from tokensign.token import parse_pin_source
+
+    return parse_pin_source(specification) if specification else None
 
 
 def password_from(specification: str, purpose: str, *, repeat: bool = False) -> Password:
@@ -131,16 +271,29 @@ def secret_key_from(specification: str, purpose: str, *, repeat: bool = False) -
         raise UsageError("the secret key is not hexadecimal", hint="write it as 00ff...") from None
 
 
-def _secret_from(specification: str, what: str, purpose: str, *, repeat: bool) -> Pin:
-    from tokensign.token import PromptSource, parse_pin_source
+def _secret_from(specification: str, what: str, purpose: str, *, repeat: bool = False) -> Pin:
+    from tokensign.token import PinRequest, parse_pin_source
 
-    source = parse_pin_source(specification, what)
-    secret = source.get(purpose)
-    if repeat and isinstance(source, PromptSource):
-        again = source.get(f"{purpose}, once more")
-        if not hmac.compare_digest(secret.reveal(), again.reveal()):
-            raise UsageError(f"the two {what}s differ")
-    return secret
+    if specification == "pad":
+        raise UsageError(f"a {what} is not typed on the PIN pad of a token", hint="name another source")
+    request = PinRequest(purpose=purpose, what=what, new=repeat)
+    return cast("Pin", parse_pin_source(specification, what).get(request))  # only a pad gives none
+
+
+def _named_source(*names: str | KeyUri | None) -> PinSource | None:
+    """The PIN source that one of some URIs names; a PIN in any of them is refused."""
+    from tokensign.token.pin import pin_source_of
+    from tokensign.uri import KeyUri
+
+    named = [pin_source_of(name) for name in names if isinstance(name, KeyUri)]
+    return next((source for source in named if source is not None), None)
+
+
+def _called(key: str) -> str:
+    """What to call a key by its name on the command line, in which a URI says much more."""
+    from tokensign.uri import KeyUri, is_uri
+
+    return (KeyUri.parse(key).object or "of that URI") if is_uri(key) else key
 
 
 def read_certificates(files: Iterable[str]) -> list[Certificate]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tokensign.cli.command import Cli, Group
-from tokensign.cli.inputs import open_token
+from tokensign.cli.command import PATH, Cli, Group
+from tokensign.cli.inputs import find_signer, key_name, open_token
+from tokensign.cli.output import named
 from tokensign.errors import UsageError
+from tokensign.files import STANDARD_STREAM, open_output
 
 if TYPE_CHECKING:
-    from tokensign.token import KeyInfo, ProtectionReport, TokenSecretKey
+    from tokensign.token import KeyInfo, ProtectionReport
 
 __all__ = ["key"]
 
@@ -29,8 +32,8 @@ def key() -> None:
     "kind",
     metavar="TYPE",
     required=True,
-    help="rsa:2048 ... rsa:8192, ec:p256, ec:p384, ec:p521, ed25519, x25519, x448, ml-dsa-44, ml-dsa-65, "
-    "ml-dsa-87, ml-kem-768, ml-kem-1024; or of a secret key aes:256, aes:192, aes:128.",
+    help="rsa:2048 ... rsa:8192, ec:p256, ec:p384, ec:p521, ed25519, ed448, x25519, x448, ml-dsa-44, "
+    "ml-dsa-65, ml-dsa-87, ml-kem-768, ml-kem-1024; or of a secret key aes:256, aes:192, aes:128.",
 )
 @click.option(
     "--usage",
@@ -56,7 +59,7 @@ def generate(cli: Cli, label: str, kind: str, usage: str | None, identifier: str
       tokensign key generate archive --type aes:256
     """
     from tokensign.algorithms import KeySpec, KeyUsage
-    from tokensign.token import generate_key, generate_secret_key
+    from tokensign.token import find_secret_key, generate_key, generate_secret_key
 
     key_id = _hexadecimal(identifier)
     document: dict[str, Any]
@@ -65,7 +68,8 @@ def generate(cli: Cli, label: str, kind: str, usage: str | None, identifier: str
             raise UsageError("AES keys wrap and unwrap, and --usage has no meaning for them")
         bits = _aes_bits(kind)
         with open_token(cli, read_write=True) as token:
-            document = _secret_document(generate_secret_key(token, label, bits, key_id=key_id))
+            made = generate_secret_key(token, label, bits, key_id=key_id)
+            document = _document(find_secret_key(token, made.uri))
     else:
         spec = KeySpec.parse(kind)
         wanted = KeyUsage(usage) if usage else KeyUsage.BOTH if spec.algorithm == "rsa" else None
@@ -88,7 +92,7 @@ def list_keys(cli: Cli) -> None:
 
     with open_token(cli) as token:
         found = [_document(entry) for entry in tokens.list_keys(token)]
-        found += [_secret_document(entry) for entry in tokens.open_secret_keys(token)]
+        found += [_document(entry) for entry in tokens.list_secret_keys(token)]
     cli.output.document(found)
     cli.output.table(
         ("label", "type", "usages", "certificate", "id"),
@@ -112,17 +116,19 @@ def list_keys(cli: Cli) -> None:
 def show(cli: Cli, name: str) -> None:
     """Tell all about KEY. Its name is a label, a CKA_ID in hexadecimal, or a pkcs11: URI.
 
-    With --json, its public half is there as PEM, for a CA that issues a certificate for a key that cannot
-    sign a request itself (x25519, ml-kem-768, ml-dsa-65).
+    A private key is also named by its certificate: an e-mail address, the subject, the SHA-256 fingerprint,
+    or file:CERT. With --json, its public half is there as PEM, for a CA that issues a certificate for a key
+    that cannot sign a request itself (x25519, ml-kem-768).
 
     \b
     Example:
       tokensign key show alice
     """
-    from tokensign.token import find_key
+    from tokensign.token import find_private_or_secret_key
 
+    wanted = key_name(name)
     with open_token(cli, name) as token:
-        found = find_key(token, name)
+        found = find_private_or_secret_key(token, wanted)
     cli.output.document(_document(found) | {"public_key": _public_key(found)})
     cli.output.fields(_document(found))
 
@@ -139,10 +145,11 @@ def delete(cli: Cli, name: str, with_certificates: bool, yes: bool) -> None:
     Example:
       tokensign key delete alice --with-certificates
     """
-    from tokensign.token import delete_key, find_key
+    from tokensign.token import delete_key, find_private_or_secret_key
 
+    wanted = key_name(name)
     with open_token(cli, name, read_write=True) as token:
-        found = find_key(token, name)
+        found = find_private_or_secret_key(token, wanted)
         if not yes:
             _confirm(f"Delete the key {found.label} ({found.spec}) for ever?")
         delete_key(token, found, certificates=with_certificates)
@@ -152,30 +159,52 @@ def delete(cli: Cli, name: str, with_certificates: bool, yes: bool) -> None:
 
 @key.command()
 @click.argument("name", metavar="[KEY]", required=False)
+@click.option("--report", metavar="FILE", type=PATH, help="Write what is found as a signed report.")
+@click.option("--sign-with", "signer", metavar="KEY", help="Who signs the report; may be the same key.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.pass_obj
-def check(cli: Cli, name: str | None) -> None:
+def check(cli: Cli, name: str | None, report: str | None, signer: str | None, force: bool) -> None:
     """Prove the protection of KEY, or of all keys.
 
     The attributes that the token reports are judged one by one. Exit code 3: a key is weak.
 
-    \b
-    Example:
-      tokensign key check alice
-    """
-    from tokensign.token import check_key, list_keys
+    A report is a CMS message with a JSON document that `tokensign verify` reads. It proves that the signer
+    saw these answers of the token at that time, not that the token's hardware vouches for them.
 
+    \b
+    Examples:
+      tokensign key check alice
+      tokensign key check alice --report alice.p7m --sign-with auditor
+    """
+    from tokensign.token import check_key, list_keys, list_secret_keys, protection_statement
+
+    if (report is None) is not (signer is None):
+        raise UsageError("a report needs somebody who signs it", hint="give --report and --sign-with")
+    wanted = key_name(name) if name else None
     with open_token(cli, name) as token:
-        names = [name] if name else [entry.uri for entry in list_keys(token)]
-        reports = [check_key(token, entry) for entry in names]
-    for report in reports:
-        _tell(cli, report)
-    cli.output.document([_report_document(report) for report in reports])
-    if not reports:
+        chosen = [wanted] if wanted else [*list_keys(token), *list_secret_keys(token)]
+        found = [check_key(token, entry) for entry in chosen]
+        if report and signer:
+            _write_report(cli, protection_statement(token, found), signer, report, force=force)
+    if report != STANDARD_STREAM:
+        for entry in found:
+            _tell(cli, entry)
+    cli.output.document([_report_document(entry) for entry in found], on_stderr=report == STANDARD_STREAM)
+    if not found:
         cli.output.text("There is no key on the token.")
-    if cli.json and any(report.weak for report in reports):
+    if cli.json and any(entry.weak for entry in found):
         raise click.exceptions.Exit(3)
-    for report in reports:
-        report.require_strong()
+    for entry in found:
+        entry.require_strong()
+
+
+def _write_report(cli: Cli, statement: bytes, signer: str, target: str, *, force: bool) -> None:
+    from tokensign.cms.signed import sign_attached
+
+    with find_signer(cli, signer) as found, open_output(target, force=force) as file:
+        sign_attached(io.BytesIO(statement), [found], file)
+        name = found.certificate.subject if found.certificate else found.info.label
+    cli.output.status(f"{named(target)}: report signed by {name}")
 
 
 def _tell(cli: Cli, report: ProtectionReport) -> None:
@@ -218,30 +247,6 @@ def _document(found: KeyInfo) -> dict[str, Any]:
         "private": found.private,
         "local": found.local,
         "always_authenticate": found.always_authenticate,
-    }
-
-
-def _secret_document(found: TokenSecretKey) -> dict[str, Any]:
-    """A secret key in the words of a private one; what is null is not asked of the token."""
-    protection = dict.fromkeys(
-        (
-            "sensitive",
-            "extractable",
-            "always_sensitive",
-            "never_extractable",
-            "private",
-            "local",
-            "always_authenticate",
-        )
-    )
-    return {
-        "label": found.label,
-        "id": found.key_identifier.hex(),
-        "type": f"aes:{8 * found.key_size}",
-        "usages": ["unwrap", "wrap"],
-        "uri": str(found.uri),
-        "has_certificate": False,
-        **protection,
     }
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from tokensign.cli.command import PATH, Cli
-from tokensign.cli.inputs import open_token, password_from, read_certificates, require_valid_now
-from tokensign.errors import UsageError
+from tokensign.cli.command import PATH, PIN_SOURCE, Cli
+from tokensign.cli.inputs import (
+    open_holder,
+    open_token,
+    password_from,
+    read_certificates,
+    require_valid_now,
+)
+from tokensign.errors import UnsupportedError, UntrustedError, UsageError
 
 if TYPE_CHECKING:
     import contextlib
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
     from tokensign.certificates import Certificate
     from tokensign.cms.encrypt import Recipient
     from tokensign.keys import KeyTransport
+    from tokensign.token import Token
 
 __all__ = ["recipient_options", "recipients_from", "transport_from"]
 
@@ -25,13 +33,14 @@ _OPTIONS: Final = (
     click.option(
         "--to",
         "recipients",
-        metavar="CERT|URI",
+        metavar="CERT",
         type=PATH,
         multiple=True,
-        help="Who it is for: a certificate file, or a certificate or AES key on a token; may be repeated.",
+        help="Who it is for: a certificate file; or on a token the address, subject or URI of a certificate, "
+        "or the URI of an AES key; may be repeated.",
     ),
     click.option(
-        "--password-source", metavar="SPEC", help="A password opens it, too: prompt, env:, file: or fd:."
+        "--password-source", metavar="SPEC", type=PIN_SOURCE, help="A password from there opens it, too."
     ),
     click.option(
         "--key-transport",
@@ -90,19 +99,45 @@ def transport_from(key_transport: str, oaep_digest: str) -> KeyTransport:
 
 
 def _named(cli: Cli, stack: contextlib.ExitStack, name: str) -> Sequence[tuple[str, Recipient]]:
-    """What --to names: certificates in a file, or a certificate or AES key on a token."""
+    """What --to names, with their names: certificates in a file, or a certificate or AES key on a token.
+
+    What has an @ or an = in it and is no file is the address or the subject of a certificate on the token.
+    """
     from tokensign.uri import KeyUri, is_uri
 
-    if not is_uri(name):
+    if not is_uri(name) and (Path(name).exists() or not set("@=") & set(name)):
         return [_certificate(certificate) for certificate in read_certificates([name])]
     from tokensign.cms.recipients.kek import KekRecipient
-    from tokensign.token import find_certificate, open_secret_key
 
-    token = stack.enter_context(open_token(cli, name))
-    if KeyUri.parse(name).type == "secret-key":
-        key = open_secret_key(token, name)
+    if is_uri(name) and KeyUri.parse(name).type == "secret-key":
+        key = stack.enter_context(open_holder(cli, name)).open_secret_key(name)
         return [(f"the key {key.label}", KekRecipient(key))]
-    return [_certificate(find_certificate(token, name).certificate)]
+    token = stack.enter_context(open_token(cli, name))
+    return [_certificate(_certificate_on(token, name))]
+
+
+def _certificate_on(token: Token, name: str) -> Certificate:
+    """The newest certificate with a name on a token that can be encrypted to, if it is one key's.
+
+    Raises:
+        KeyNotFoundError: None has the name.
+        AmbiguousNameError: Several keys' certificates have it; they are listed.
+    """
+    from tokensign.token import find_certificate, find_certificates
+
+    found = [stored.certificate for stored in find_certificates(token, name)]
+    usable = [certificate for certificate in found if _is_usable(certificate)] or found
+    if len({certificate.public_key_info for certificate in usable}) > 1:
+        return find_certificate(token, name).certificate
+    return max(usable, key=lambda certificate: certificate.not_before)
+
+
+def _is_usable(certificate: Certificate) -> bool:
+    try:
+        _certificate(certificate)
+    except (UntrustedError, UnsupportedError):
+        return False
+    return True
 
 
 def _certificate(certificate: Certificate) -> tuple[str, Recipient]:

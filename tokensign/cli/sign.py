@@ -9,21 +9,27 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from tokensign.algorithms import SIGNATURE_FAMILIES, KeyUsage
+from tokensign.algorithms import SIGNATURE_FAMILIES
 from tokensign.cli.command import PATH, Cli, Command
 from tokensign.cli.forms import FORMS, written_as, written_as_smime
-from tokensign.cli.inputs import default_output, find_key, read_certificates, require_valid_now
+from tokensign.cli.inputs import (
+    announce_pins,
+    default_output,
+    described,
+    find_signer,
+    read_certificates,
+)
 from tokensign.cli.output import named
-from tokensign.errors import BadSignatureError, KeyNotFoundError, UsageError
+from tokensign.errors import BadSignatureError, UsageError
 from tokensign.files import STANDARD_STREAM, chunks, open_input, open_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tokensign.cli.holder import HeldKey
     from tokensign.cms.content_info import Content
     from tokensign.cms.signed import SigningOptions
     from tokensign.cms.signed_data import SignedData, SignerInfo
-    from tokensign.token import TokenKey
 
 __all__ = ["sign"]
 
@@ -88,12 +94,17 @@ def sign(
 ) -> None:
     """Sign INPUT with a key on a token. The result is a CMS message (RFC 5652).
 
+    A KEY is named by its label or CKA_ID, by an e-mail address, the subject or the SHA-256 fingerprint of
+    its certificate, by file:CERT, or by a pkcs11: URI. Its newest valid certificate that is meant for
+    signatures is taken.
+
     With --form smime, INPUT is taken for a MIME entity if it begins with MIME header fields; anything
     else is wrapped into one.
 
     \b
     Examples:
       tokensign sign contract.pdf --key alice
+      tokensign sign contract.pdf --key alice@acme.example
       tokensign sign contract.pdf --key alice --scheme rsa-pss --form pem -o contract.pem
       tokensign sign contract.pdf --key bob --add-to contract.pdf.p7s -o both.p7s
       tokensign sign contract.pdf --key notary --countersign contract.pdf.p7s -o witnessed.p7s
@@ -120,9 +131,9 @@ def sign(
     with contextlib.ExitStack() as stack:
         content = stack.enter_context(open_input(source))
         destination = stack.enter_context(open_output(target, force=force))
-        signers = [stack.enter_context(find_key(cli, name, KeyUsage.SIGN)) for name in keys]
-        for entry in signers:
-            _check(entry)
+        action = f"sign {described(source, content)}"
+        signers = [stack.enter_context(find_signer(cli, name, action=action)) for name in keys]
+        announce_pins(cli, signers, "signature")
         watched = stack.enter_context(cli.output.progress(content, f"signing {source}"))
         if changed:
             message = _read_existing(stack, changed)
@@ -139,19 +150,9 @@ def sign(
     _report(cli, target, signers, options, attached=attached, form=form)
 
 
-def _check(signer: TokenKey) -> None:
-    """Refuse a key without a certificate, or with one that is not valid now: nobody would accept it."""
-    if signer.certificate is None:
-        raise KeyNotFoundError(
-            f"the key {signer.info.label} has no certificate",
-            hint="store one with `tokensign cert import`, or make one with `tokensign cert self-sign`",
-        )
-    require_valid_now(signer.certificate, "get a new one with `tokensign cert request` and `cert import`")
-
-
 def _sign_plain(
     content: BinaryIO,
-    signers: Sequence[TokenKey],
+    signers: Sequence[HeldKey],
     destination: BinaryIO,
     options: SigningOptions,
     *,
@@ -169,7 +170,7 @@ def _sign_plain(
 
 def _sign_smime(
     content: BinaryIO,
-    signers: Sequence[TokenKey],
+    signers: Sequence[HeldKey],
     destination: BinaryIO,
     options: SigningOptions,
     *,
@@ -204,7 +205,7 @@ def _read_existing(stack: contextlib.ExitStack, name: str) -> SignedData:
 
 def _add(
     message: SignedData,
-    signers: Sequence[TokenKey],
+    signers: Sequence[HeldKey],
     content: BinaryIO,
     output: BinaryIO,
     options: SigningOptions,
@@ -223,7 +224,7 @@ def _add(
 def _countersign(
     message: SignedData,
     number: str | None,
-    signers: Sequence[TokenKey],
+    signers: Sequence[HeldKey],
     content: BinaryIO,
     output: BinaryIO,
     options: SigningOptions,
@@ -282,7 +283,7 @@ def _require_signed(message: SignedData, content: BinaryIO) -> None:
 
 
 def _report(
-    cli: Cli, target: str, signers: Sequence[TokenKey], options: SigningOptions, *, attached: bool, form: str
+    cli: Cli, target: str, signers: Sequence[HeldKey], options: SigningOptions, *, attached: bool, form: str
 ) -> None:
     from tokensign.cms.signed import schemes_of
 

@@ -6,13 +6,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tokensign.cli.command import Cli, Group
-from tokensign.cli.inputs import module_of, open_token, pin_from, token_name
+from tokensign.cli.command import PIN_SOURCE, Cli, Group
+from tokensign.cli.inputs import module_of, open_token, source_from, token_name
+from tokensign.errors import UsageError
 
 if TYPE_CHECKING:
-    from tokensign.token import TokenInfo
+    from tokensign.token import Module, TokenInfo
 
 __all__ = ["token"]
+
+_so_pin_source = click.option(
+    "--so-pin-source",
+    metavar="SPEC",
+    type=PIN_SOURCE,
+    help="Where the security officer's PIN comes from. [default: the token's PIN pad, or a prompt]",
+)
+_new_pin_source = click.option(
+    "--new-pin-source",
+    metavar="SPEC",
+    type=PIN_SOURCE,
+    help="Where the new PIN comes from. [default: the token's PIN pad, or a prompt]",
+)
 
 
 @click.group(cls=Group)
@@ -49,10 +63,10 @@ def list_tokens(cli: Cli) -> None:
 
 @token.command()
 @click.argument("label")
-@click.option("--so-pin-source", metavar="SPEC", default="prompt", help="Where the SO PIN comes from.")
+@_so_pin_source
 @click.option("--slot", type=int, help="The slot. [default: the first with an empty token]")
 @click.pass_obj
-def init(cli: Cli, label: str, so_pin_source: str, slot: int | None) -> None:
+def init(cli: Cli, label: str, so_pin_source: str | None, slot: int | None) -> None:
     """Set up an empty token with the name LABEL. It gets a security officer's PIN and a user's PIN.
 
     \b
@@ -62,9 +76,8 @@ def init(cli: Cli, label: str, so_pin_source: str, slot: int | None) -> None:
     from tokensign.token import initialize_token
 
     module = module_of(cli)
-    so_pin = pin_from(so_pin_source, f"the security officer of the new token {label}", repeat=True)
-    pin = pin_from(cli.pin_source or cli.settings.pin_source, f"the new token {label}", repeat=True)
-    made = initialize_token(module, label, so_pin, pin, slot)
+    pin = source_from(cli.pin_source or cli.settings.pin_source)
+    made = initialize_token(module, label, source_from(so_pin_source), pin, slot)
     cli.output.status(f"the token {label} is set up: {made.uri}")
     cli.output.document(_document(made))
 
@@ -88,35 +101,49 @@ def info(cli: Cli) -> None:
         "mechanisms": [entry.name for entry in mechanisms],
     }
     cli.output.document(document)
-    cli.output.fields(document)
+    states = {"pin_state": found.pin_state.words, "so_pin_state": found.so_pin_state.words}
+    cli.output.fields(document | states)
 
 
 @token.command("change-pin")
-@click.option("--new-pin-source", metavar="SPEC", default="prompt", help="Where the new PIN comes from.")
+@click.option("--so", is_flag=True, help="Change the security officer's PIN instead.")
+@_so_pin_source
+@_new_pin_source
 @click.pass_obj
-def change_pin(cli: Cli, new_pin_source: str) -> None:
-    """Change the user's PIN. The old one comes from --pin-source.
+def change_pin(cli: Cli, so: bool, so_pin_source: str | None, new_pin_source: str | None) -> None:
+    """Change the user's PIN, or with --so the security officer's.
+
+    The old one comes from --pin-source, or with --so from --so-pin-source.
 
     \b
-    Example:
+    Examples:
       tokensign token change-pin --token acme
+      tokensign token change-pin --token acme --so
     """
     from tokensign import token as tokens
 
-    with open_token(cli) as opened:
-        label = opened.info.label
-        old = pin_from(cli.pin_source or cli.settings.pin_source, f"the token {label}")
-        new = pin_from(new_pin_source, f"the token {label}, the new one", repeat=True)
-        tokens.change_pin(opened, old, new)
-    cli.output.status(f"the PIN of the token {label} is changed")
-    cli.output.document({"token": label, "changed": True})
+    if so_pin_source and not so:
+        raise UsageError("--so-pin-source belongs to --so", hint="the user's PIN comes from --pin-source")
+    new = source_from(new_pin_source)
+    if so:
+        module, chosen = _chosen(cli)
+        old = source_from(so_pin_source)
+        tokens.change_so_pin(module, chosen.uri, old, new, allow_last_try=cli.last_try)
+        whose = f"the security officer's PIN of the token {chosen.label}"
+    else:
+        with open_token(cli) as opened:
+            tokens.change_pin(opened, new=new)
+            chosen = opened.info
+        whose = f"the PIN of the token {chosen.label}"
+    cli.output.status(f"{whose} is changed")
+    cli.output.document({"token": chosen.label, "changed": True})
 
 
 @token.command("unblock-pin")
-@click.option("--so-pin-source", metavar="SPEC", default="prompt", help="Where the SO PIN comes from.")
-@click.option("--new-pin-source", metavar="SPEC", default="prompt", help="Where the new PIN comes from.")
+@_so_pin_source
+@_new_pin_source
 @click.pass_obj
-def unblock_pin(cli: Cli, so_pin_source: str, new_pin_source: str) -> None:
+def unblock_pin(cli: Cli, so_pin_source: str | None, new_pin_source: str | None) -> None:
     """Set a new user's PIN as the security officer. The old one may be locked or forgotten.
 
     \b
@@ -125,13 +152,18 @@ def unblock_pin(cli: Cli, so_pin_source: str, new_pin_source: str) -> None:
     """
     from tokensign import token as tokens
 
-    module = module_of(cli)
-    chosen = tokens.select_token(module, token_name(cli))
-    so_pin = pin_from(so_pin_source, f"the security officer of the token {chosen.label}")
-    new = pin_from(new_pin_source, f"the user of the token {chosen.label}, the new one", repeat=True)
-    tokens.unblock_pin(module, chosen.uri, so_pin, new)
+    module, chosen = _chosen(cli)
+    so_pin, new = source_from(so_pin_source), source_from(new_pin_source)
+    tokens.unblock_pin(module, chosen.uri, so_pin, new, allow_last_try=cli.last_try)
     cli.output.status(f"the user's PIN of the token {chosen.label} is set")
     cli.output.document({"token": chosen.label, "unblocked": True})
+
+
+def _chosen(cli: Cli) -> tuple[Module, TokenInfo]:
+    from tokensign.token import select_token
+
+    module = module_of(cli)
+    return module, select_token(module, token_name(cli))
 
 
 def _document(found: TokenInfo) -> dict[str, Any]:

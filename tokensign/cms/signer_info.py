@@ -88,7 +88,7 @@ class SignerInfoTemplate:
         )
         if certificate is None:
             raise UsageError(
-                "the signing key has no certificate",
+                "the signing key has no certificate that is meant for signatures",
                 hint="import one with `tokensign cert import`, or make one with `tokensign cert self-sign`",
             )
         _require_size(signer)

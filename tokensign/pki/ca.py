@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tokensign.algorithms import KeyUsage
 from tokensign.certificates import Certificate
+from tokensign.distinguished_names import subject_name
 from tokensign.errors import MessageError, SigningError, UnsupportedError, UsageError
 from tokensign.pki.anchors import may_issue
 from tokensign.pki.extensions import authority, end_entity, subject_key_identifier
-from tokensign.pki.names import display_name, subject_name
+from tokensign.pki.names import display_name
 from tokensign.pki.signer_key import signer_key, signing_hash
 from tokensign.pki.strength import require_key_strength
 

@@ -8,9 +8,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tokensign.algorithms import KeyUsage
+from tokensign.distinguished_names import subject_name
 from tokensign.errors import SigningError
 from tokensign.pki.extensions import end_entity
-from tokensign.pki.names import subject_name
 from tokensign.pki.signer_key import signer_key, signing_hash
 
 if TYPE_CHECKING:

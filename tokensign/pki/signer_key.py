@@ -7,12 +7,12 @@ nothing else, because there is nothing else to be had from a key on a token.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, padding, rsa
 
-from tokensign.algorithms import default_scheme, digest, signature_scheme
+from tokensign.algorithms import default_scheme, digest, ml_dsa_of, signature_scheme
 from tokensign.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class _TokenKey:
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("the private key stays on its token; this object only signs")
 
-    decrypt = exchange = private_numbers = private_bytes = private_bytes_raw = _refuse
+    decrypt = exchange = private_numbers = private_bytes = private_bytes_raw = sign_mu = _refuse
 
     def __copy__(self) -> Self:
         return self
@@ -99,7 +99,53 @@ class _Ed25519Key(_TokenKey, ed25519.Ed25519PrivateKey):
         return self._signer.sign(bytes(data), signature_scheme("eddsa", digest("sha512")))
 
 
-SignerKey = _RsaKey | _EcKey | _Ed25519Key
+class _Ed448Key(_TokenKey, ed448.Ed448PrivateKey):
+    def __init__(self, signer: Signer, public_key: ed448.Ed448PublicKey) -> None:
+        self._signer = signer
+        self._public_key = public_key
+
+    def public_key(self) -> ed448.Ed448PublicKey:
+        return self._public_key
+
+    def sign(self, data: Buffer) -> bytes:
+        """Ed448 (RFC 8032)."""
+        return self._signer.sign(bytes(data), default_scheme(self._public_key))
+
+
+class _MldsaKey(_TokenKey):
+    """What the keys of the three parameter sets have in common."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+
+    def public_key(self) -> Any:  # noqa: ANN401 - of the class's own parameter set
+        return self._signer.public_key
+
+    def sign(self, data: Buffer, context: Buffer | None = None) -> bytes:
+        """ML-DSA in its pure form with an empty context (RFC 9881 section 3)."""
+        if context:
+            raise UnsupportedError("certificates and requests are signed without a context")
+        return self._signer.sign(bytes(data), default_scheme(self._signer.public_key))
+
+
+class _Mldsa44Key(_MldsaKey, mldsa.MLDSA44PrivateKey):
+    pass
+
+
+class _Mldsa65Key(_MldsaKey, mldsa.MLDSA65PrivateKey):
+    pass
+
+
+class _Mldsa87Key(_MldsaKey, mldsa.MLDSA87PrivateKey):
+    pass
+
+
+SignerKey = _RsaKey | _EcKey | _Ed25519Key | _Ed448Key | _Mldsa44Key | _Mldsa65Key | _Mldsa87Key
+_MLDSA_KEYS: Final[dict[str, type[_Mldsa44Key | _Mldsa65Key | _Mldsa87Key]]] = {
+    "ml-dsa-44": _Mldsa44Key,
+    "ml-dsa-65": _Mldsa65Key,
+    "ml-dsa-87": _Mldsa87Key,
+}
 _PSS = padding.PSS
 
 
@@ -110,7 +156,8 @@ def signer_key(signer: Signer) -> SignerKey:
         signer: The key that will sign.
 
     Returns:
-        An RSAPrivateKey, EllipticCurvePrivateKey or Ed25519PrivateKey whose other methods raise TypeError.
+        An RSAPrivateKey, EllipticCurvePrivateKey, Ed25519PrivateKey, Ed448PrivateKey or MLDSA44PrivateKey
+        (65, 87) whose other methods raise TypeError.
 
     Raises:
         UnsupportedError: The key is of another type.
@@ -122,12 +169,16 @@ def signer_key(signer: Signer) -> SignerKey:
             return _EcKey(signer, public_key)
         case ed25519.Ed25519PublicKey() as public_key:
             return _Ed25519Key(signer, public_key)
+        case ed448.Ed448PublicKey() as public_key:
+            return _Ed448Key(signer, public_key)
+        case mldsa.MLDSA44PublicKey() | mldsa.MLDSA65PublicKey() | mldsa.MLDSA87PublicKey() as public_key:
+            return _MLDSA_KEYS[ml_dsa_of(public_key)](signer)
         case public_key:
             raise UnsupportedError(f"keys of type {type(public_key).__name__} do not sign certificates")
 
 
 def signing_hash(public_key: PublicKeyTypes) -> hashes.SHA256 | None:
-    """The hash that a builder is given for a key: the usual one of its type, or None for Ed25519.
+    """The hash that a builder is given for a key: the usual one of its type, or None for EdDSA and ML-DSA.
 
     Raises:
         UnsupportedError: Keys of this type do not sign.

@@ -1,0 +1,78 @@
+"""A person with an old key and a new one on the token."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Terminal
+
+EMAIL = "dave@acme.example"
+
+
+@pytest.fixture
+def rotated(terminal: Terminal, certify: Callable[..., None]) -> Terminal:
+    """A terminal with Dave's old RSA key, whose certificate has expired, and his new one beside it.
+
+    `issuer.p7m` and `ski.p7m` are encrypted to the old one, named by issuer and serial number and by its
+    subject key identifier.
+    """
+    certify("old", "Dave", kind="rsa:2048", email=EMAIL, days=(-20, -10))
+    certify("new", "Dave", kind="rsa:2048", email=EMAIL)
+    for name, options in (("issuer", ()), ("ski", ("-keyid",))):
+        output = ["-binary", "-outform", "DER", "-out", f"{name}.p7m"]
+        recipient = ["-recip", "old.pem", *options]
+        subprocess.run(
+            ["openssl", "cms", "-encrypt", "-aes256", "-in", "letter.txt", *output, *recipient],
+            cwd=terminal.folder,
+            check=True,
+        )
+    return terminal
+
+
+@pytest.mark.parametrize("message", ["issuer.p7m", "ski.p7m"])
+def test_what_was_encrypted_to_a_retired_key_is_decrypted(rotated: Terminal, message: str) -> None:
+    rotated.run("decrypt", message, "-o", "back.txt")
+    assert rotated.read("back.txt") == rotated.read("letter.txt")
+
+
+@pytest.mark.parametrize("message", ["issuer.p7m", "ski.p7m"])
+def test_so_is_what_was_encrypted_to_a_key_that_has_no_certificate_any_more(
+    rotated: Terminal, module_path: Path, user_pin: str, message: str
+) -> None:
+    key_id = rotated.run("key", "show", "old", "--json").json["id"]
+    delete = ["--login", "--pin", user_pin, "--delete-object", "--type", "cert", "--id", key_id]
+    subprocess.run(
+        ["pkcs11-tool", "--module", module_path, *delete],
+        env=rotated.environment,
+        check=True,
+        capture_output=True,
+    )
+    assert rotated.run("key", "show", "old", "--json").json["has_certificate"] is False
+    rotated.run("decrypt", message, "-o", "back.txt")
+    assert rotated.read("back.txt") == rotated.read("letter.txt")
+
+
+def test_the_person_signs_with_the_new_key(rotated: Terminal) -> None:
+    document = rotated.run("sign", "letter.txt", "--key", EMAIL, "--json").json
+    (signer,) = document["signers"]
+    assert signer["key"] == rotated.run("key", "show", "new", "--json").json["uri"]
+
+
+def test_messages_are_encrypted_to_the_new_key(rotated: Terminal) -> None:
+    rotated.run("encrypt", "letter.txt", "--to", EMAIL)
+    rotated.run("decrypt", "letter.txt.p7m", "--key", "new", "-o", "back.txt")
+    assert rotated.read("back.txt") == rotated.read("letter.txt")
+    rotated.run("decrypt", "letter.txt.p7m", "--key", "old", "-o", "x.txt", code=4)
+
+
+def test_the_retired_key_signs_nothing(rotated: Terminal) -> None:
+    finished = rotated.run("sign", "letter.txt", "--key", "old", code=1)
+    assert "the certificate of CN=Dave expired on" in finished.error
+    assert not rotated.exists("letter.txt.p7s")
