@@ -24,9 +24,7 @@ trap 'rm -rf -- "$state"' EXIT
 mkdir -p "$state"/{lists/partial,cache/archives/partial,sources.list.d} "$folder"
 
 # The machine's own mirror and proxy, with the suite's name changed.
-# shellcheck disable=SC2016  # apt's own variable
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/\?$' || true)
-[[ $mirror ]] || fail "the package sources of this system are not Debian's, which has $suite"
+mirror=$(debian_mirror) || fail "the package sources of this system are not Debian's, which has $suite"
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$mirror" "$suite" >"$state/sources.list"
 options=(

@@ -1,8 +1,9 @@
 # shellcheck shell=bash
-# What demo.sh, test.sh and pin.sh share: the system's packages and the virtual environment.
+# What the scripts here share: the system's packages and the virtual environment.
 #
 #   need ...            notes a program or file that must be there, and the packages that bring it
 #   install_needs       installs what of it is missing, or tells how to
+#   debian_mirror       prints from where this system has Debian's packages
 #   make_environment F  makes .venv with the hash-pinned requirements of file F and tokensign itself
 
 set -euo pipefail
@@ -82,6 +83,13 @@ install_with_apt() {
     "${as_root[@]}" apt-get update --quiet >/dev/null </dev/null || fail "apt-get update failed; see above"
     "${install[@]}" >/dev/null </dev/null || fail "apt-get could not install $1; see above"
   fi
+}
+
+debian_mirror() {
+  local found
+  # shellcheck disable=SC2016  # apt's own variable
+  found=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/\?$' || true)
+  [[ $found ]] && printf '%s\n' "$found"
 }
 
 # Prints the first Python that is new enough and can make virtual environments.

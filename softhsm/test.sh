@@ -4,9 +4,10 @@
 #   softhsm/test.sh [--full] [options of pytest]
 #
 # --full adds the long runs (soaks, fuzzing, gigabytes). Options of pytest, such as -k or a folder, narrow the
-# run; then coverage is shown but not judged. A whole run writes docs/interop.md anew. Safe to repeat; when all
-# is there it needs no network. What of Debian's coming release cannot be had is left out, and the tests that need
-# it are skipped by name. After a whole run a minute of fuzzing (with --full ten).
+# run; then coverage is shown but not judged. A whole run writes docs/interop.md and docs/modules.md anew and
+# prints the latter, the table of what each module can do. Safe to repeat; when all is there it needs no network.
+# What of Debian's coming release cannot be had is left out, and the tests that need it are skipped by name. After a
+# whole run a minute of fuzzing (with --full ten).
 
 # shellcheck source=softhsm/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -29,11 +30,34 @@ need javac default-jdk-headless java-latest-openjdk-devel openjdk
 need "$java/bcprov.jar" libbcprov-java bouncycastle -
 need "$java/bcutil.jar" libbcutil-java bouncycastle-util -
 need "$java/bcpkix.jar" libbcpkix-java bouncycastle-pkix -
+need pinentry-tty pinentry-tty pinentry pinentry
+need pinentry-curses pinentry-curses pinentry pinentry
+need dbus-daemon dbus-daemon dbus-daemon dbus
+need gnome-keyring-daemon gnome-keyring gnome-keyring -
+need cc gcc gcc gcc
+need pkg-config pkg-config pkgconf pkgconf
+need /usr/include/p11-kit-1/p11-kit/pkcs11.h:/opt/homebrew/include/p11-kit-1/p11-kit/pkcs11.h libp11-kit-dev p11-kit-devel p11-kit
 need shellcheck shellcheck ShellCheck shellcheck
+if [[ $(package_manager) == apt ]]; then # tests/modules; elsewhere what is not there is skipped by name
+  need /usr/sbin/pcscd pcscd - -
+  need /usr/lib/pcsc/drivers/serial/libifdvpcd.so vsmartcard-vpcd - -
+  need "/usr/lib/$(uname -m)-linux-gnu/opensc-pkcs11.so" opensc-pkcs11 - -
+  need "/usr/lib/$(uname -m)-linux-gnu/p11-kit-proxy.so" p11-kit-modules - -
+  need swtpm swtpm - -
+  need dbus-daemon dbus-daemon - -
+  need tpm2-abrmd tpm2-abrmd - -
+  need "/usr/lib/$(uname -m)-linux-gnu/libtss2-tcti-tabrmd.so.0" libtss2-tcti-tabrmd0 - -
+  need "/usr/lib/$(uname -m)-linux-gnu/libtss2-tcti-swtpm.so.0" libtss2-tcti-swtpm0 - -
+  need "/usr/lib/$(uname -m)-linux-gnu/pkcs11/libtpm2_pkcs11.so" libtpm2-pkcs11-1 - -
+  need tpm2_ptool libtpm2-pkcs11-tools - -
+  need tpm2_dictionarylockout tpm2-tools - -
+  need /usr/sbin/debootstrap debootstrap - -
+fi
 need_python
 install_needs
 make_environment "$repository/requirements/dev.txt"
 "$repository/softhsm/forky.sh" || say "So post-quantum cryptography is tested without a token and without a peer"
+"$repository/softhsm/opencryptoki.sh" || say "So the tests of the module opencryptoki are skipped"
 
 # Coverage-guided, where there is a build of atheris for this machine. What it finds is left in build/fuzz.
 fuzz() {
@@ -59,7 +83,7 @@ trap 'rm -f "$results"' EXIT
 if (($#)); then
   options+=(--cov-fail-under=0)
 else
-  options+=(--junitxml="$results" -o junit_family=xunit1) # properties, which the table of interoperability is made of
+  options+=(--junitxml="$results" -o junit_family=xunit1) # properties, which the two tables are made of
 fi
 
 cd "$repository"
@@ -74,3 +98,4 @@ say "pytest"
 pytest "${options[@]}" "$@"
 (($#)) || fuzz
 (($#)) || python tests/interop/write_table.py "$results" docs/interop.md
+(($#)) || python tests/modules/write_table.py "$results" docs/modules.md

@@ -83,6 +83,7 @@ PUBLIC = [
     "open_secret_key",
     "open_secret_keys",
     "open_token",
+    "protection_statement",
     "read_certificates_only",
     "read_signed_data",
     "self_signed",

@@ -24,9 +24,16 @@ def test_everything_is_read_and_paths_are_relative_to_the_file(tmp_path: Path) -
     )
 
 
-@pytest.mark.parametrize("source", ["prompt", "env:PIN", "fd:3"])
+@pytest.mark.parametrize("source", ["prompt", "env:PIN", "fd:3", "keyring:tokensign", "credential:pin"])
 def test_pin_sources_that_are_no_files_stay_as_they_are(tmp_path: Path, source: str) -> None:
     assert load_settings(write(tmp_path, f'pin-source = "{source}"')).pin_source == source
+
+
+@pytest.mark.parametrize("name", ["pin-value", "PIN-VALUE"])
+def test_a_pin_in_the_file_is_refused_and_not_repeated(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="does not belong in a configuration file") as refusal:
+        load_settings(write(tmp_path, f'token = "pkcs11:token=acme?{name}=4711"'))
+    assert "4711" not in str(refusal.value)
 
 
 def test_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,6 +41,13 @@ def test_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     settings = load_settings(write(tmp_path, 'trust = ["~/ca.pem"]\npin-source = "file:~/pin"'))
     assert settings.trust == (tmp_path / "ca.pem",)
     assert settings.pin_source == f"file:{tmp_path / 'pin'}"
+
+
+def test_protection_is_required_only_where_the_file_says_so(tmp_path: Path) -> None:
+    assert not load_settings(write(tmp_path, "require-non-extractable = false")).require_non_extractable
+    assert load_settings(write(tmp_path, "require-non-extractable = true")).require_non_extractable
+    assert load_settings(write(tmp_path, "agent = true")).agent
+    assert not load_settings(write(tmp_path, "")).agent
 
 
 def test_empty_file_sets_nothing(tmp_path: Path) -> None:
@@ -73,10 +87,16 @@ def test_broken_file_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_unknown_setting_is_refused_and_the_known_ones_are_listed(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="'tokne' is not a setting") as caught:
         load_settings(write(tmp_path, 'tokne = "acme"'))
-    assert caught.value.hint == "settings are: module, token, pin-source, trust"
+    assert (
+        caught.value.hint
+        == "settings are: module, token, pin-source, trust, require-non-extractable, agent, token-timeout"
+    )
 
 
-@pytest.mark.parametrize("text", ["token = 1", 'trust = "ca.pem"', "trust = [1]", "module = true"])
+@pytest.mark.parametrize(
+    "text",
+    ["token = 1", 'trust = "ca.pem"', "trust = [1]", "module = true", 'require-non-extractable = "yes"'],
+)
 def test_setting_of_another_type_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigurationError, match="has the wrong type"):
         load_settings(write(tmp_path, text))

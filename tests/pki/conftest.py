@@ -15,7 +15,17 @@ from asn1crypto import ocsp as asn1_ocsp
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding, rsa, utils, x25519
+from cryptography.hazmat.primitives.asymmetric import (
+    dsa,
+    ec,
+    ed448,
+    ed25519,
+    mldsa,
+    padding,
+    rsa,
+    utils,
+    x25519,
+)
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
@@ -74,6 +84,10 @@ def private_key(kind: str, number: int = 0) -> Any:
         "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
         "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
         "ed25519": ed25519.Ed25519PrivateKey.generate,
+        "ed448": ed448.Ed448PrivateKey.generate,
+        "ml-dsa-44": mldsa.MLDSA44PrivateKey.generate,
+        "ml-dsa-65": mldsa.MLDSA65PrivateKey.generate,
+        "ml-dsa-87": mldsa.MLDSA87PrivateKey.generate,
         "x25519": x25519.X25519PrivateKey.generate,
         "rsa:1024": lambda: rsa.generate_private_key(65537, 1024),  # noqa: S505 - weak on purpose
         "rsa:2048": lambda: rsa.generate_private_key(65537, 2048),

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 
+from tokensign.distinguished_names import subject_name
 from tokensign.errors import UsageError
-from tokensign.pki.names import display_name, mailboxes, subject_name
+from tokensign.pki.names import display_name, mailboxes
 
 if TYPE_CHECKING:
     from conftest import Toolbox

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Signers = Callable[..., SoftwareSigner]
 
-KINDS = ["rsa:2048", "p256", "p384", "ed25519"]
+KINDS = ["rsa:2048", "p256", "p384", "ed25519", "ed448", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -26,7 +26,7 @@ def test_the_key_is_of_the_type_of_its_public_half(software_signer: Signers, kin
     key = signer_key(signer)
     assert key.public_key() == signer.public_key
     assert isinstance(key, type(signer.key)) or type(signer.key).__name__.endswith("PrivateKey")
-    if kind != "ed25519":
+    if kind.startswith(("rsa", "p")):
         assert key.key_size == signer.public_key.key_size
     if kind.startswith("p"):
         assert key.curve.name == signer.public_key.curve.name
@@ -39,12 +39,21 @@ def test_rsa_signs_with_pkcs1_and_with_pss(software_signer: Signers) -> None:
         signer.public_key.verify(signature, b"message", scheme, hashes.SHA384())
 
 
-def test_ec_and_ed25519_sign(software_signer: Signers) -> None:
+def test_ec_and_eddsa_sign(software_signer: Signers) -> None:
     signer = software_signer("p256")
     signature = signer_key(signer).sign(b"message", ec.ECDSA(hashes.SHA3_256()))
     signer.public_key.verify(signature, b"message", ec.ECDSA(hashes.SHA3_256()))
-    signer = software_signer("ed25519")
+    for kind in ("ed25519", "ed448"):
+        signer = software_signer(kind)
+        signer.public_key.verify(signer_key(signer).sign(b"message"), b"message")
+
+
+@pytest.mark.parametrize("kind", ["ml-dsa-44", "ml-dsa-65", "ml-dsa-87"])
+def test_ml_dsa_signs_without_a_context(software_signer: Signers, kind: str) -> None:
+    signer = software_signer(kind)
     signer.public_key.verify(signer_key(signer).sign(b"message"), b"message")
+    with pytest.raises(UnsupportedError, match="without a context"):
+        signer_key(signer).sign(b"message", b"context")
 
 
 def test_hash_values_and_weak_hashes_are_not_signed(software_signer: Signers) -> None:
@@ -66,6 +75,8 @@ def test_hash_values_and_weak_hashes_are_not_signed(software_signer: Signers) ->
         ("p256", "private_bytes"),
         ("ed25519", "private_bytes"),
         ("ed25519", "private_bytes_raw"),
+        ("ml-dsa-65", "private_bytes"),
+        ("ml-dsa-65", "sign_mu"),
     ],
 )
 def test_nothing_private_comes_out(software_signer: Signers, kind: str, method: str) -> None:
