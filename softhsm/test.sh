@@ -72,7 +72,7 @@ fuzz() {
 }
 
 fuzz_seconds=60
-options=(--numprocesses 2 --cov)
+options=(--numprocesses 2 --dist worksteal --cov)
 if [[ ${1-} == --full ]]; then
   shift
   options+=(--full)

@@ -48,8 +48,11 @@ USER_PIN = "1234-user"
 SO_PIN = "5678-officer"
 
 
-# A shell starts what runs in its background with SIGINT ignored, which every process of a test would inherit.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+# Shells start what runs in the background with some signals ignored, and nohup does. Every process of a test
+# would inherit that; a signal that is handled here has its default there.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 
 @dataclass
