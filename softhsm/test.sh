@@ -72,7 +72,7 @@ fuzz() {
 }
 
 fuzz_seconds=60
-options=(--numprocesses 2 --dist worksteal --cov)
+options=(--numprocesses 2 --maxschedchunk 2 --cov)
 if [[ ${1-} == --full ]]; then
   shift
   options+=(--full)

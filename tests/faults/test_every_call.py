@@ -29,6 +29,7 @@ COMMANDS = {
     "decrypt": ("decrypt", "letter.txt.p7m", "-o", "output"),
 }
 LAST = 200
+STEP = 3  # of every so many calls one fails in CI; with --full all of them do
 FAULTS = {
     "crash": "crash",
     "hang": "hang",
@@ -191,12 +192,13 @@ def test_a_call_that_fails_once(
     record_property: Callable[[str, object], None],
 ) -> None:
     last = min(LAST, number_of_calls[command] + 1)
-    cases = [Case(command, at, fault, FAULTS[fault], always=False) for at in range(1, last + 1)]
+    first = 1 + list(FAULTS).index(fault) % STEP  # together they are at every call
+    cases = [Case(command, at, fault, FAULTS[fault], always=False) for at in range(first, last + 1, STEP)]
     counts = check(cases, new_place, shim, module_path)
-    assert sum(counts.values()) == last
-    assert counts["clear error"] > last / 10  # a question that changes nothing is asked again
+    assert sum(counts.values()) == len(cases)
+    assert counts["clear error"] > len(cases) / 10  # a question that changes nothing is asked again
     told = ", ".join(f"{count} {what}" for what, count in counts.most_common())
-    record_property("tally", f"{command}, call 1 to {last} with {fault}: {told}")
+    record_property("tally", f"{command}, every {STEP}rd call up to {last} with {fault}: {told}")
 
 
 @pytest.mark.full

@@ -77,6 +77,9 @@ class Server:
     def end(self) -> None:
         """Log out, forget the PIN and remove the socket."""
         self._stopping.set()
+        self._log_out()
+
+    def _log_out(self) -> None:
         self._claim.release()
         self._custody.lock()
 
@@ -125,7 +128,7 @@ class Server:
     def _answer(self, connection: socket.socket, request: dict[str, Any], peer: Peer) -> None:
         stopping = request.get("operation") == "stop" and request.get("version") == VERSION
         if stopping:
-            self.end()
+            self._log_out()
         try:
             result = {} if stopping else self._operations.perform(request, peer)
             answer = {"version": VERSION, "result": result}
@@ -138,7 +141,8 @@ class Server:
         except MalformedError as error:
             send(connection, error_answer(error), ANSWER_MAXIMUM, REQUEST_TIMEOUT)
         finally:
-            if stopping:
+            if stopping:  # not before the answer is sent: the process ends, and takes this thread with it
+                self._stopping.set()
                 self._wake.send(b"\0")
 
 

@@ -116,7 +116,7 @@ class _LockingLibrary(_pkcs11.lib):
         if not self.functions.shared:  # p11-kit: what is initialised must be what python-pkcs11 uses
             self.functions = FunctionList(self._path, function_list_of(self))
         try:
-            self.functions.initialize(locking=not self.serial)
+            until_answered(lambda: self.functions.initialize(locking=not self.serial))  # many start at a time
             if not self.serial and self._must_not_lock():
                 self.functions.finalize()
                 self.serial = True

@@ -65,7 +65,7 @@ def token_kek(
     module: Module, new_token: Callable[[str], str], user_pin: str
 ) -> Iterator[Callable[[int], TokenSecretKey]]:
     """An AES key on a SoftHSM token: `token_kek(256)`."""
-    with open_token(module, new_token("kek"), Pin(user_pin), read_write=True) as token:
+    with open_token(module, new_token(), Pin(user_pin), read_write=True) as token:
         made = {bits: generate_secret_key(token, f"kek-{bits}", bits) for bits in (128, 192, 256)}
         yield lambda bits: made[bits]
 
