@@ -8,8 +8,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from tokensign.algorithms import KeySpec, KeyUsage
-from tokensign.pki.ca import self_signed
+from tokensign.certificates import Certificate
+from tokensign.pki.ca import issue, root_certificate, self_signed
+from tokensign.pki.extensions import authority, subject_key_identifier
+from tokensign.pki.names import subject_name
+from tokensign.pki.signer_key import signer_key, signing_hash
 from tokensign.token import (
     Pin,
     generate_key,
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
 
     from tokensign.token import Token, TokenKey
 
-__all__ = ["LABEL", "USER_PIN", "certified_key", "throwaway_token"]
+__all__ = ["LABEL", "USER_PIN", "certified_key", "chained_key", "throwaway_token"]
 
 LABEL = "bench"
 USER_PIN = "1234-bench"
@@ -55,3 +62,42 @@ def certified_key(token: Token, spec: str, emails: Sequence[str] = ("bench@acme.
     name = f"CN={spec.replace(':', '-')},O=Acme"
     import_certificate(token, self_signed(open_key(token, info), name, emails, usage=usage))
     return open_key(token, info)
+
+
+def chained_key(
+    token: Token, spec: str, email: str = "bench@acme.example"
+) -> tuple[TokenKey, tuple[Certificate, Certificate]]:
+    """A new key with a certificate two steps below a root; with it the intermediate and the root."""
+
+    def key(label: str, usage: KeyUsage = KeyUsage.SIGN) -> TokenKey:
+        return open_key(token, generate_key(token, f"{label}-{spec}", KeySpec.parse(spec), usage))
+
+    top, middle, person = key("root"), key("intermediate"), key("person")
+    root = root_certificate(top, "CN=Acme Root,O=Acme,C=CH")
+    intermediate = subordinate_certificate(top, root, middle, "CN=Acme CA,O=Acme,C=CH")
+    import_certificate(token, issue(middle, intermediate, person.public_key, "CN=Bench,O=Acme,C=CH", [email]))
+    return open_key(token, person.info), (intermediate, root)
+
+
+def subordinate_certificate(
+    ca: TokenKey, ca_certificate: Certificate, subordinate: TokenKey, subject: str
+) -> Certificate:
+    """The certificate of a CA below another one."""
+    issuer = x509.load_der_x509_certificate(ca_certificate.der)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject_name(subject))
+        .issuer_name(issuer.subject)
+        .public_key(subordinate.public_key)  # type: ignore[arg-type]  # RSA or an elliptic curve
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(ca_certificate.not_before)
+        .not_valid_after(ca_certificate.not_after)
+        .add_extension(subject_key_identifier(subordinate.public_key), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key),  # type: ignore[arg-type]  # as above
+            critical=False,
+        )
+    )
+    for extension, critical in authority(0):
+        made = made.add_extension(extension, critical=critical)
+    return Certificate(made.sign(signer_key(ca), signing_hash(ca.public_key)).public_bytes(Encoding.DER))

@@ -1,4 +1,4 @@
-"""How the peers sign with a key on a token, as their manuals say."""
+"""How the peers sign with a key on a token, and verify, as their manuals say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hashlib
 import io
 from typing import TYPE_CHECKING, Any
 
-from asn1crypto import x509
+from asn1crypto import cms, x509
 from pkcs11 import Mechanism
 from pkcs11.constants import Attribute, ObjectClass
 
@@ -17,9 +17,10 @@ from benchmarks.rounds import Contender
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tokensign.certificates import Certificate
     from tokensign.token import TokenKey
 
-__all__ = ["endesive", "pyhanko", "raw", "raw_with_hash"]
+__all__ = ["endesive", "pyhanko", "pyhanko_verifier", "raw", "raw_with_hash"]
 
 
 def pyhanko(session: Any, key: TokenKey, content: bytes) -> Contender:  # noqa: ANN401 - of the binding
@@ -36,6 +37,31 @@ def pyhanko(session: Any, key: TokenKey, content: bytes) -> Contender:  # noqa: 
             (await signer.async_sign_general_data(io.BytesIO(content), "sha256", detached=True)).dump()
 
     return Contender("pyHanko", lambda count: asyncio.run(sign(count)))
+
+
+def pyhanko_verifier(message: bytes, content: bytes, root: Certificate) -> Contender:
+    """PyHanko verifies a detached signature, with a fresh validation context, which gathers certificates."""
+    from pyhanko.sign.validation import (  # noqa: PLC0415 - not everybody has it
+        KeyUsageConstraints,
+        async_validate_detached_cms,
+    )
+    from pyhanko_certvalidator import ValidationContext  # noqa: PLC0415 - as above
+
+    anchor = x509.Certificate.load(root.der)
+    usage = KeyUsageConstraints(key_usage={"digital_signature"})  # S/MIME does without nonRepudiation
+
+    async def verify(count: int) -> None:
+        for _ in range(count):
+            status = await async_validate_detached_cms(
+                content,
+                cms.ContentInfo.load(message)["content"],
+                signer_validation_context=ValidationContext(trust_roots=[anchor]),
+                key_usage_settings=usage,
+            )
+            if not status.bottom_line:
+                raise ValueError(status.summary())
+
+    return Contender("pyHanko", lambda count: asyncio.run(verify(count)))
 
 
 def endesive(session: Any, key: TokenKey, content: bytes) -> Contender:  # noqa: ANN401 - of the binding

@@ -11,13 +11,14 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from asn1crypto import pem, x509
-from asn1crypto.core import UTF8String
+from asn1crypto import core, pem
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from tokensign import der as _der
+from tokensign.asn1 import X509Certificate
 from tokensign.errors import MalformedError, UnsupportedError
+from tokensign.mailboxes import same_mailbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-__all__ = ["Certificate", "load_certificates", "name_string"]
+__all__ = ["SMTP_UTF8_MAILBOX", "Certificate", "load_certificates", "name_string"]
 
-_SMTP_UTF8_MAILBOX: Final = "1.3.6.1.5.5.7.8.9"  # id-on-SmtpUTF8Mailbox, RFC 9598 section 3
+SMTP_UTF8_MAILBOX: Final = "1.3.6.1.5.5.7.8.9"  # id-on-SmtpUTF8Mailbox, RFC 9598 section 3
+
 _VERSION_TAG: Final = 0xA0  # [0] EXPLICIT, absent in version 1
 
 _SHORT_NAMES: Final = {  # RFC 4514 section 3, and what everybody writes for an address in a name
@@ -70,7 +72,8 @@ class Certificate:
         is_ca: Whether basicConstraints makes it a CA certificate.
         is_self_issued: Whether subject and issuer are the same name.
         emails: The addresses it was issued for: rfc822Name and SmtpUTF8Mailbox (RFC 9598) of subjectAltName;
-            only where there is none, emailAddress of the subject (RFC 8550 section 3).
+            only where there is none, emailAddress of the subject (RFC 8550 section 3). Octets that
+            an address of that kind cannot have are escaped, and make it equal to nothing.
 
     Raises:
         MalformedError: The bytes are not a certificate.
@@ -79,7 +82,7 @@ class Certificate:
     def __init__(self, der: bytes) -> None:
         self.der = bytes(der)
         try:
-            self.asn1: Any = x509.Certificate.load(self.der, strict=True)
+            self.asn1: Any = X509Certificate.load(self.der)
             self.serial_number: int = self.asn1.serial_number
             self.subject = name_string(self.asn1.subject)
             self.issuer = name_string(self.asn1.issuer)
@@ -157,13 +160,8 @@ class Certificate:
         return self.not_before <= moment <= self.not_after
 
     def belongs_to(self, address: str) -> bool:
-        """Whether it was issued for an e-mail address.
-
-        Local parts are compared as they stand and domains without regard to case (RFC 5321 section 2.4,
-        RFC 9598 section 5); an internationalised domain is written in its ASCII form.
-        """
-        wanted = _mailbox(address)
-        return any(_mailbox(email) == wanted for email in self.emails)
+        """Whether it was issued for an e-mail address; see `tokensign.mailboxes.same_mailbox`."""
+        return any(same_mailbox(address, email) for email in self.emails)
 
     def pem(self) -> str:
         """The certificate as PEM text (RFC 7468)."""
@@ -206,17 +204,13 @@ def _usages(value: Any) -> frozenset[str] | None:  # noqa: ANN401 - asn1crypto h
 
 
 def _emails(certificate: Any) -> tuple[str, ...]:  # noqa: ANN401 - asn1crypto has no types
-    """The mailboxes of subjectAltName, or where there is none the emailAddresses of the subject."""
-    names = certificate.subject_alt_name_value or ()
-    found = [name.native for name in names if name.name == "rfc822_name"]
-    found += [
-        name.chosen["value"].parse(UTF8String).native
-        for name in names
-        if name.name == "other_name" and name.chosen["type_id"].dotted == _SMTP_UTF8_MAILBOX
-    ]
+    """The addresses in subjectAltName, or where there is none the emailAddresses of the subject."""
+    found = list(filter(None, map(_email, certificate.subject_alt_name_value or ())))
     if not found:
         found = [
-            attribute["value"].native
+            attribute["value"].contents.decode(
+                "ascii", "backslashreplace"
+            )  # an IA5String, the domain in A-labels
             for part in certificate.subject.chosen
             for attribute in part
             if attribute["type"].native == "email_address"
@@ -224,10 +218,15 @@ def _emails(certificate: Any) -> tuple[str, ...]:  # noqa: ANN401 - asn1crypto h
     return tuple(found)
 
 
-def _mailbox(address: str) -> tuple[str, str]:
-    """What makes an address: its local part, and its domain without regard to case."""
-    local, _, domain = address.rpartition("@")
-    return local, domain.lower()
+def _email(name: Any) -> str | None:  # noqa: ANN401 - as above
+    """The address in a GeneralName, or None where it is something else."""
+    if name.name == "rfc822_name":
+        address: str = name.native
+        return address
+    if name.name == "other_name" and name.chosen["type_id"].dotted == SMTP_UTF8_MAILBOX:
+        mailbox: str = name.chosen["value"].parse(core.UTF8String).native
+        return mailbox
+    return None
 
 
 def name_string(name: Any) -> str:  # noqa: ANN401 - asn1crypto has no types

@@ -128,10 +128,15 @@ def elements(encoded: bytes) -> list[bytes]:
     Raises:
         MalformedError: The lengths do not fit each other.
     """
-    start, end = _bounds(encoded, 0, len(encoded))
+    size = len(encoded)
+    short = size > 1 and encoded[1] < _SHORT_FORM_LIMIT and encoded[1] + 2 <= size
+    start, end = (2, encoded[1] + 2) if short else _bounds(encoded, 0, size)
     found = []
     while start < end:
-        _, following = _bounds(encoded, start, end)
+        length = encoded[start + 1] if start + 1 < end else _SHORT_FORM_LIMIT
+        following = start + 2 + length
+        if length >= _SHORT_FORM_LIMIT or following > end:  # seldom: the rest is a short cut
+            _, following = _bounds(encoded, start, end)
         found.append(encoded[start:following])
         start = following
     return found

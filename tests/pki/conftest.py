@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -126,6 +128,7 @@ def forge(
     number: int = 0,
     key: Any = None,
     issuer_name: str | None = None,
+    subject: x509.Name | None = None,
     ca: bool | None = None,
     usage: Sequence[str] | None = None,
     extended: Sequence[x509.ObjectIdentifier] | None = None,
@@ -141,7 +144,8 @@ def forge(
     """Any certificate at all, signed by `issuer` or by its own key."""
     key = key or private_key(kind, number)
     signing = issuer.key if issuer else key
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)] if name else [])
+    if subject is None:
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)] if name else [])
     by = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer_name)]) if issuer_name else None
     builder = (
         x509.CertificateBuilder()
@@ -219,6 +223,7 @@ class Toolbox:
         lasts: timedelta = timedelta(days=7),
         reason: x509.ReasonFlags = x509.ReasonFlags.key_compromise,
         sha1: bool = False,
+        extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
     ) -> bytes:
         """A CRL, DER."""
         builder = (
@@ -227,6 +232,8 @@ class Toolbox:
             .last_update(updated)
             .next_update(updated + lasts)
         )
+        for extension, critical in extra:
+            builder = builder.add_extension(extension, critical=critical)
         for entry in revoked:
             builder = builder.add_revoked_certificate(
                 x509.RevokedCertificateBuilder()
@@ -248,6 +255,7 @@ class Toolbox:
         revoked: bool = False,
         updated: datetime = NOW - timedelta(days=1),
         sha1: bool = False,
+        extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
     ) -> bytes:
         """An OCSP response signed by the issuer itself, DER."""
         builder = (
@@ -264,6 +272,8 @@ class Toolbox:
             )
             .responder_id(ocsp.OCSPResponderEncoding.HASH, issuer.loaded)
         )
+        for extension, critical in extra:
+            builder = builder.add_extension(extension, critical=critical)
         der = builder.sign(issuer.key, hashes.SHA256()).public_bytes(Encoding.DER)
         if sha1:
             response = asn1_ocsp.OCSPResponse.load(der)
@@ -288,3 +298,18 @@ def software_signer() -> Callable[..., SoftwareSigner]:
 @pytest.fixture
 def faulty_signer() -> Callable[..., SoftwareSigner]:
     return lambda kind: FaultySigner(private_key(kind, 0))
+
+
+@pytest.fixture(scope="session")
+def deviations() -> Callable[[str], set[str]]:
+    """The cases of a suite that docs/deviations.md explains: `deviations("PKITS")`."""
+    text = (Path(__file__).parents[2] / "docs" / "deviations.md").read_text()
+
+    def of(suite: str) -> set[str]:
+        section = text.partition(f"\n## {suite}\n")[2].partition("\n## ")[0]
+        found = re.findall(r"^- `(.+)`$", section, re.MULTILINE)
+        assert found
+        assert len(found) == len(set(found))
+        return set(found)
+
+    return of

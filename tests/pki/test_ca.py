@@ -51,7 +51,7 @@ def test_a_ca_issues_what_openssl_and_our_own_validation_accept(
     root = root_certificate(ca, "CN=Acme CA,O=Acme,C=CH", path_length=0)
     alice = issue(ca, root, software_signer("p256").public_key, "CN=Alice,O=Acme,C=CH", ["alice@example.org"])
     assert openssl_verify(root, alice, tmp_path).strip() == "leaf.pem: OK"
-    assert validate_path(alice, [], TrustPolicy((root,)), datetime.now(UTC)) == (alice, root)
+    assert validate_path(alice, [], TrustPolicy((root,)), datetime.now(UTC)).certificates == (alice, root)
     assert alice.emails == ("alice@example.org",)
     assert alice.key_usage == {"digital_signature"}
     assert alice.extended_key_usage == {"email_protection"}
@@ -107,7 +107,7 @@ def test_a_key_that_only_agrees_gets_a_certificate_from_a_ca(
 
 def test_a_self_signed_certificate_vouches_for_itself(software_signer: Signers, tmp_path: Path) -> None:
     alice = self_signed(software_signer("p256"), "CN=Alice", ["alice@example.org"])
-    assert validate_path(alice, [], TrustPolicy((alice,)), datetime.now(UTC)) == (alice,)
+    assert validate_path(alice, [], TrustPolicy((alice,)), datetime.now(UTC)).certificates == (alice,)
     (tmp_path / "alice.pem").write_text(alice.pem())
     subprocess.run(
         ["openssl", "verify", "-purpose", "smimesign", "-CAfile", "alice.pem", "alice.pem"],
@@ -170,7 +170,7 @@ def test_a_ca_without_key_identifier_is_identified_by_its_key(
     now = datetime.now(UTC)
     bare = toolbox.authority(identifiers=False, start=now - timedelta(1), end=now + timedelta(1)).certificate
     alice = issue(software_signer("p256", 1), bare, software_signer("p256").public_key, "CN=Alice")
-    assert validate_path(alice, [], TrustPolicy((bare,)), datetime.now(UTC)) == (alice, bare)
+    assert validate_path(alice, [], TrustPolicy((bare,)), datetime.now(UTC)).certificates == (alice, bare)
 
 
 def test_weak_keys_get_no_certificate(software_signer: Signers) -> None:

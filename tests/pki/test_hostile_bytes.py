@@ -57,7 +57,7 @@ def test_damaged_bytes_are_refused_with_an_error_of_ours(toolbox: Toolbox, kind:
             ),
             toolbox.now,
         )
-        assert path == (alice.certificate, middle.certificate, root.certificate)
+        assert path.certificates == (alice.certificate, middle.certificate, root.certificate)
 
 
 @MANY

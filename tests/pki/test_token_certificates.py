@@ -39,7 +39,10 @@ def test_a_ca_on_the_token_certifies_two_people_on_the_token(
         certificate = issue(
             ca, root, key.public_key, f"CN={name},O=Acme,C=CH", [f"{name}@example.org"], usage=usage
         )
-        assert validate_path(certificate, [], TrustPolicy((root,)), datetime.now(UTC)) == (certificate, root)
+        assert validate_path(certificate, [], TrustPolicy((root,)), datetime.now(UTC)).certificates == (
+            certificate,
+            root,
+        )
         if usage.decrypts:
             check_encryption_use(certificate)
         (tmp_path / f"{name}.pem").write_text(certificate.pem())
@@ -65,7 +68,7 @@ def test_a_key_on_the_token_asks_for_a_certificate(token_key: Callable[..., Toke
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_key_on_the_token_certifies_itself(token_key: Callable[..., TokenKey], spec: str) -> None:
     alice = self_signed(token_key(spec), "CN=Alice", ["alice@example.org"])
-    assert validate_path(alice, [], TrustPolicy((alice,)), datetime.now(UTC)) == (alice,)
+    assert validate_path(alice, [], TrustPolicy((alice,)), datetime.now(UTC)).certificates == (alice,)
 
 
 @pytest.mark.parametrize("spec", ["ml-dsa-44", "ml-dsa-65", "ml-dsa-87"])

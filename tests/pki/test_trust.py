@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID as Eku
 
-from tokensign.certificates import Certificate
+from tokensign.certificates import Certificate, load_certificates
 from tokensign.errors import UntrustedError, UsageError
 from tokensign.pki import trust
 from tokensign.pki.trust import (
@@ -21,6 +22,8 @@ from tokensign.pki.trust import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Forged, Toolbox
 
 UNKNOWN_EXTENSION = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
@@ -54,20 +57,20 @@ def test_a_path_runs_from_the_signer_to_the_anchor(toolbox: Toolbox) -> None:
         TrustPolicy((root.certificate,)),
         toolbox.now,
     )
-    assert path == (alice.certificate, middle.certificate, root.certificate)
+    assert path.certificates == (alice.certificate, middle.certificate, root.certificate)
 
 
 def test_an_intermediate_may_be_the_anchor(toolbox: Toolbox) -> None:
     middle = toolbox.authority("Middle", issuer=toolbox.authority(), number=2)
     alice = toolbox.forge(issuer=middle)
     path = validate_path(alice.certificate, [], TrustPolicy((middle.certificate,)), toolbox.now)
-    assert path == (alice.certificate, middle.certificate)
+    assert path.certificates == (alice.certificate, middle.certificate)
 
 
 def test_a_person_s_certificate_may_be_its_own_anchor(toolbox: Toolbox) -> None:
     alice = toolbox.forge(ca=False, usage=["digital_signature"], emails=["alice@example.org"])
     policy = TrustPolicy((alice.certificate,))
-    assert validate_path(alice.certificate, [], policy, toolbox.now) == (alice.certificate,)
+    assert validate_path(alice.certificate, [], policy, toolbox.now).certificates == (alice.certificate,)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +174,7 @@ def test_a_renewed_anchor_of_the_same_key_takes_over(toolbox: Toolbox) -> None:
     new = toolbox.authority()
     alice = toolbox.forge(issuer=new)
     path = validate_path(alice.certificate, [], TrustPolicy((old.certificate, new.certificate)), toolbox.now)
-    assert path == (alice.certificate, new.certificate)
+    assert path.certificates == (alice.certificate, new.certificate)
 
 
 def test_a_missing_intermediate_is_named(toolbox: Toolbox) -> None:
@@ -232,7 +235,13 @@ def test_the_anchor_s_name_constraints_hold(toolbox: Toolbox) -> None:
     alice = toolbox.forge(issuer=root, emails=["alice@example.org"])
     assert len(validate_path(alice.certificate, [], policy, toolbox.now)) == 2
     mallory = toolbox.forge("Mallory", issuer=root, emails=["mallory@example.com"])
-    assert "permitted namespace" in refusal(toolbox, mallory, anchor=root).message
+    assert refusal(toolbox, mallory, anchor=root).message == (
+        "the certificate of Mallory is for 'mallory@example.com', which Root may not certify"
+    )
+    limits = x509.NameConstraints(None, [x509.DirectoryName(x509.Name([]))])
+    root = toolbox.authority(extra=[(limits, True)])
+    error = refusal(toolbox, toolbox.forge(issuer=root), anchor=root)
+    assert "excluded from the namespace of the issuing authority" in error.message
 
 
 def test_an_anchor_s_certificate_policies_are_no_demand(toolbox: Toolbox) -> None:
@@ -315,6 +324,22 @@ def test_two_signature_algorithms_in_one_certificate_are_refused(toolbox: Toolbo
         validate_path(Certificate(bytes(der)), [], TrustPolicy((root.certificate,)), toolbox.now)
 
 
+def test_a_curve_that_is_described_and_not_named_is_refused(tmp_path: Path) -> None:
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-subj", "/CN=Alice", "-days", "9"]
+    curve = ["-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"]
+    subprocess.run(
+        [*request, *curve, "-keyout", "key", "-out", "alice.pem"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    (alice,) = load_certificates((tmp_path / "alice.pem").read_bytes())
+    moment = alice.not_before + timedelta(days=1)
+    with pytest.raises(UntrustedError, match="describes its curve instead of naming it"):
+        validate_path(alice, [], TrustPolicy((alice,)), moment)
+    assert len(validate_path(alice, [], TrustPolicy((alice,), legacy=True), moment)) == 1
+
+
 def test_a_duplicate_extension_is_refused(toolbox: Toolbox) -> None:
     root = toolbox.authority()
     other = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.5"), b"\x05\x00")
@@ -371,7 +396,9 @@ def test_it_works_inside_an_event_loop(toolbox: Toolbox) -> None:
     alice = toolbox.forge(issuer=root)
 
     async def inside() -> tuple[Certificate, ...]:
-        return validate_path(alice.certificate, [], TrustPolicy((root.certificate,)), toolbox.now)
+        return validate_path(
+            alice.certificate, [], TrustPolicy((root.certificate,)), toolbox.now
+        ).certificates
 
     assert asyncio.run(inside()) == (alice.certificate, root.certificate)
 

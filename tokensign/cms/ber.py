@@ -10,8 +10,8 @@ its structure first and for its content second; a pipe is spooled (`tokensign.fi
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from tokensign import der
 from tokensign.errors import MalformedError
@@ -34,6 +34,7 @@ __all__ = [
 MAX_DEPTH: Final = 64  # nesting; real messages stay below 30, and each level costs a stack frame
 MAX_ELEMENT_SIZE: Final = 1 << 24  # 16 MiB for what is read whole: CRLs of large CAs reach some megabytes
 _WINDOW: Final = 1 << 18  # octets read from the stream at a time
+_KEPT_SIZE: Final = 1 << 13  # octets; what is larger is no usual certificate, and not remembered
 _MAX_LENGTH_OCTETS: Final = 8  # a length of more octets than this exceeds any file
 
 SEQUENCE: Final = 0x30
@@ -50,8 +51,7 @@ def context(number: int) -> int:
     return 0xA0 | number
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """The header of one element.
 
     Attributes:
@@ -249,7 +249,11 @@ class BerReader:
         return self._size
 
     def _header(self, start: int, limit: int) -> Element:
-        tag, first = self._octets_at(start, 2)
+        begin = start - self._window_start
+        if 0 <= begin < len(self._window) - 1:
+            tag, first = self._window[begin], self._window[begin + 1]
+        else:
+            tag, first = self._octets_at(start, 2)
         if tag & _HIGH_TAG_NUMBER == _HIGH_TAG_NUMBER:
             raise MalformedError("an element has a tag number above 30, which CMS does not use")
         content = start + 2
@@ -287,15 +291,21 @@ def to_der(encoded: bytes) -> bytes:
     Raises:
         MalformedError: The encoding is broken or nests deeper than MAX_DEPTH.
     """
-    if (
-        _definite_end(encoded, 0, len(encoded), MAX_DEPTH) == len(encoded) > 0
-    ):  # nearly always, and quick to see
+    if (_is_known_definite if len(encoded) <= _KEPT_SIZE else _is_definite)(encoded):  # nearly always
         return encoded
     reader = BerReader(io.BytesIO(encoded))
     element = reader.peek()
     if element is None:
         raise MalformedError("an element is empty")
     return _definite(reader, element, encoded, MAX_DEPTH)
+
+
+def _is_definite(encoded: bytes) -> bool:
+    """Whether it is one element without indefinite lengths and strings in segments."""
+    return _definite_end(encoded, 0, len(encoded), MAX_DEPTH) == len(encoded) > 0
+
+
+_is_known_definite: Final = lru_cache(maxsize=512)(_is_definite)  # the same certificates come again and again
 
 
 def _definite_end(encoded: bytes, start: int, limit: int, depth: int) -> int:

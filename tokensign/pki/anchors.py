@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections import defaultdict
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from asn1crypto import pem
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 from pyhanko_certvalidator.authority import (
     AuthorityWithCert,
     CertTrustAnchor,
@@ -16,17 +21,17 @@ from pyhanko_certvalidator.authority import (
 from pyhanko_certvalidator.policy_decl import PKIXValidationParams
 from pyhanko_certvalidator.registry import TrustManager
 
-from tokensign.certificates import load_certificates
+from tokensign import der
+from tokensign.certificates import Certificate, load_certificates
 from tokensign.errors import FileError, MalformedError, UsageError
 from tokensign.files import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from pyhanko_certvalidator.authority import Authority, TrustAnchor, TrustQualifiers
 
-    from tokensign.certificates import Certificate
+    from tokensign.keys import Password
 
 UNREADABLE: Final = (
     ValueError,
@@ -39,34 +44,62 @@ UNREADABLE: Final = (
 )
 """What asn1crypto and pyhanko-certvalidator raise over broken and odd certificates."""
 
-__all__ = ["UNREADABLE", "AnchorStore", "load_anchors", "may_issue"]
+__all__ = ["UNREADABLE", "AnchorStore", "load_anchors", "may_issue", "system_anchors"]
 
 
-def load_anchors(paths: Iterable[Path]) -> tuple[Certificate, ...]:
+def load_anchors(paths: Iterable[Path], password: Password | None = None) -> tuple[Certificate, ...]:
     """Read trust anchors from files and folders, doublets dropped.
 
     Args:
-        paths: PEM files with any number of certificates, DER files with one, or folders of such files. What
-            is no certificate in a folder is passed over, and so are the folders in it.
+        paths: PEM files with any number of certificates, DER files with one, PKCS#12 files, of which the CA
+            certificates count, or folders of such files but PKCS#12. What is no certificate in a folder is
+            passed over, and so are the folders in it.
+        password: That of the PKCS#12 files; None where they have none.
 
     Raises:
         FileError: A file or folder cannot be read.
-        MalformedError: A file that is named itself holds no certificate, or a broken one.
+        MalformedError: A file that is named itself holds no certificate, or a broken one, or the password is
+            another one.
         UsageError: Nothing was found.
     """
     named = list(paths)
     found: dict[Certificate, None] = {}
     for path in named:
-        found |= dict.fromkeys(_folder(path) if path.is_dir() else _file(path))
+        found |= dict.fromkeys(_folder(path) if path.is_dir() else _file(path, password))
     if not found:
         where = ", ".join(map(str, named)) or "what was named"
         raise UsageError(f"there is no trust anchor in {where}", hint="name a file with a CA certificate")
     return tuple(found)
 
 
-def _file(path: Path) -> list[Certificate]:
+def system_anchors() -> tuple[Certificate, ...]:
+    """The trust anchors of this system, where OpenSSL looks for them (SSL_CERT_FILE and SSL_CERT_DIR count).
+
+    They vouch for web servers first, and there are more than a hundred: naming one's own says more. One that
+    cannot be read is passed over.
+
+    Raises:
+        FileError: They cannot be read.
+        UsageError: There are none.
+    """
+    places = ssl.get_default_verify_paths()
+    found: dict[Certificate, None] = {}
+    if places.cafile:
+        found |= dict.fromkeys(_readable(read_small(places.cafile)))
+    if places.capath:
+        found |= dict.fromkeys(_folder(Path(places.capath)))
+    if not found:
+        raise UsageError(
+            "this system has no trust anchors where OpenSSL looks for them",
+            hint="install its CA certificates (on Debian: ca-certificates), or name a file instead",
+        )
+    return tuple(found)
+
+
+def _file(path: Path, password: Password | None) -> list[Certificate]:
+    data = read_small(path)
     try:
-        return load_certificates(read_small(path))
+        return _from_pkcs12(data, password) if _is_pkcs12(data) else load_certificates(data)
     except MalformedError as error:
         raise MalformedError(f"{path}: {error.message}", hint=error.hint) from error
 
@@ -81,6 +114,41 @@ def _folder(path: Path) -> Iterator[Certificate]:
             yield from load_certificates(read_small(entry))
         except MalformedError:
             continue
+
+
+def _readable(bundle: bytes) -> Iterator[Certificate]:
+    """The certificates of a PEM file, but those that cannot be read."""
+    with contextlib.suppress(ValueError):  # what follows broken armor is lost
+        for kind, _, encoded in pem.unarmor(bundle, multiple=True):
+            if kind == "CERTIFICATE":
+                with contextlib.suppress(MalformedError):
+                    yield Certificate(encoded)
+
+
+def _is_pkcs12(data: bytes) -> bool:
+    """Whether it begins as a PFX of version 3 (RFC 7292 section 4); a certificate begins with a SEQUENCE."""
+    match data[:1], data[1:2]:
+        case b"\x30", length if length:
+            header = 2 + (length[0] & 0x7F if length[0] & 0x80 else 0)
+            return data[header : header + 3] == der.integer(3)
+        case _:
+            return False
+
+
+def _from_pkcs12(data: bytes, password: Password | None) -> list[Certificate]:
+    """The CA certificates of a PKCS#12 file; a person's own in it is no anchor."""
+    try:
+        loaded = pkcs12.load_pkcs12(data, password.reveal() if password else None)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise MalformedError(
+            "the PKCS#12 file cannot be opened: it is broken, or its password is another one",
+            hint="give its password with --trust-password-source",
+        ) from error
+    entries = [loaded.cert, *loaded.additional_certs]
+    found = [Certificate(entry.certificate.public_bytes(Encoding.DER)) for entry in entries if entry]
+    if not (authorities := [entry for entry in found if entry.is_ca]):
+        raise MalformedError("there is no CA certificate in the PKCS#12 file")
+    return authorities
 
 
 def may_issue(anchor: Certificate, *, legacy: bool) -> bool:

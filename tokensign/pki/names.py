@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography import x509
 
 from tokensign.errors import UsageError
+from tokensign.mailboxes import DOMAIN_MAXIMUM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,6 @@ __all__ = ["display_name", "mailboxes", "short_name"]
 _SHORT: Final = 128  # letters; names of strangers shall not fill the screen
 
 LOCAL_PART_MAXIMUM: Final = 64  # octets, RFC 5321 section 4.5.3.1.1
-DOMAIN_MAXIMUM: Final = 255  # octets, RFC 5321 section 4.5.3.1.2
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"  # RFC 5322 section 3.2.3
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # RFC 5321 section 4.1.2, sub-domain

@@ -14,11 +14,23 @@ if TYPE_CHECKING:
     from tokensign.certificates import Certificate
     from tokensign.pki.policy import TrustPolicy
 
-__all__ = ["SearchExhaustedError", "in_plain_words", "no_path", "unreadable"]
+__all__ = ["IssuerMissingError", "SearchExhaustedError", "in_plain_words", "no_path", "unreadable"]
 
 
 class SearchExhaustedError(PathBuildingError):
     """The certificates refer to each other in more ways than are tried."""
+
+
+class IssuerMissingError(UntrustedError):
+    """No path, because the issuer of a certificate is not at hand.
+
+    Attributes:
+        top: The certificate whose issuer is missing.
+    """
+
+    def __init__(self, message: str, *, hint: str, top: Certificate) -> None:
+        super().__init__(message, hint=hint)
+        self.top = top
 
 
 def no_path(
@@ -43,16 +55,15 @@ def no_path(
         return unreadable(certificate, error)
     top = _follow(certificate, intermediates)
     issuer = short_name(top.asn1.issuer)
+    message = f"no path from the certificate of {name} to a trust anchor:"
+    hint = "give the missing certificate with --untrusted, or what you trust with --trust"
     if top.is_self_issued:
-        reason = f"{issuer!r} is self-signed and not trusted"
-    elif any(anchor.asn1.subject == top.asn1.issuer for anchor in policy.anchors):
+        return UntrustedError(f"{message} {issuer!r} is self-signed and not trusted", hint=hint)
+    if any(anchor.asn1.subject == top.asn1.issuer for anchor in policy.anchors):
         reason = f"{issuer!r} is trusted with another key, or not as a CA"
     else:
         reason = f"the certificate of {issuer!r} is missing"
-    return UntrustedError(
-        f"no path from the certificate of {name} to a trust anchor: {reason}",
-        hint="give the missing certificate with --untrusted, or what you trust with --trust",
-    )
+    return IssuerMissingError(f"{message} {reason}", hint=hint, top=top)
 
 
 def _follow(certificate: Certificate, intermediates: list[Certificate]) -> Certificate:

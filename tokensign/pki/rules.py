@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyhanko_certvalidator.validate import SUPPORTED_EXTENSIONS
 
-from tokensign.errors import MessageError, UntrustedError
+from tokensign.errors import LegacyAlgorithmError, MessageError, PolicyError, UntrustedError
 from tokensign.pki.names import display_name
 from tokensign.pki.purpose import check_signing_use
 from tokensign.pki.strength import require_key_strength, require_signature_strength
@@ -65,6 +65,11 @@ def check_certificate(certificate: Certificate, moment: datetime, *, legacy: boo
             hint="check the clock, or the time given with --at",
         )
     _check_strength(certificate, lambda: require_key_strength(certificate.public_key, legacy=legacy))
+    if not legacy and _has_explicit_curve(certificate):
+        raise UntrustedError(
+            f"the certificate of {name} does not count: its key describes its curve instead of naming it",
+            hint="ask for a certificate as RFC 5480 has it",
+        )
     extensions = certificate.asn1["tbs_certificate"]["extensions"] or ()
     # RFC 5280 section 4.2; readers would differ on which one counts.
     if len({entry["extn_id"].dotted for entry in extensions}) != len(extensions):
@@ -114,10 +119,20 @@ def check_name_count(members: list[Certificate]) -> None:
         )
 
 
+def _has_explicit_curve(certificate: Certificate) -> bool:
+    """Whether the parameters of an elliptic curve are written out, which RFC 5480 section 2.1.1 forbids.
+
+    Readers that do not look at its base point take forged keys for those of others (CVE-2020-0601).
+    """
+    algorithm = certificate.asn1["tbs_certificate"]["subject_public_key_info"]["algorithm"]
+    return bool(algorithm["algorithm"].native == "ec" and algorithm["parameters"].name != "named")
+
+
 def _check_strength(certificate: Certificate, check: Callable[[], None]) -> None:
     try:
         check()
     except MessageError as error:
-        raise UntrustedError(
+        refusal = PolicyError if isinstance(error, LegacyAlgorithmError) else UntrustedError
+        raise refusal(
             f"the certificate of {display_name(certificate)} does not count: {error.message}", hint=error.hint
         ) from error
