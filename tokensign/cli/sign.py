@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import mimetypes
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -11,7 +13,7 @@ import click
 
 from tokensign.algorithms import SIGNATURE_FAMILIES
 from tokensign.cli.command import PATH, Cli, Command
-from tokensign.cli.forms import FORMS, written_as, written_as_smime
+from tokensign.cli.forms import FORMS, LEVELS, written_as, written_as_smime
 from tokensign.cli.inputs import (
     announce_pins,
     default_output,
@@ -20,11 +22,14 @@ from tokensign.cli.inputs import (
     read_certificates,
 )
 from tokensign.cli.output import named
+from tokensign.cli.timestamp import extension_means
+from tokensign.cli.trust import TrustOptions, trust_options
 from tokensign.errors import BadSignatureError, UsageError
-from tokensign.files import STANDARD_STREAM, chunks, open_input, open_output
+from tokensign.files import STANDARD_STREAM, chunks, open_input, open_output, spool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from tokensign.cli.holder import HeldKey
     from tokensign.cms.content_info import Content
@@ -54,6 +59,11 @@ __all__ = ["sign"]
 @click.option(
     "--add-to", "existing", metavar="EXISTING", type=PATH, help="Add the signature to this message."
 )
+@click.option("--level", type=LEVELS, help="The level of CAdES. [default: b-b]")
+@click.option("--tsa", metavar="URL", help="The timestamp authority, for b-t, b-lt and b-lta.")
+@click.option(
+    "--mime-type", metavar="TYPE", help="Sign the media type of INPUT too. [default: with --level, guessed]"
+)
 @click.option(
     "--countersign", metavar="EXISTING", type=PATH, help="Sign a signature of this message instead of INPUT."
 )
@@ -73,6 +83,7 @@ __all__ = ["sign"]
 @click.option("--no-certificates", is_flag=True, help="Leave the certificates out of the message.")
 @click.option("--check/--no-check", default=True, help="Verify each fresh signature (default), or not.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@trust_options
 @click.pass_obj
 def sign(
     cli: Cli,
@@ -85,12 +96,16 @@ def sign(
     scheme: str | None,
     chain: tuple[str, ...],
     existing: str | None,
+    level: str | None,
+    tsa: str | None,
+    mime_type: str | None,
     countersign: str | None,
     signer: str | None,
     identifier: str,
     no_certificates: bool,
     check: bool,
     force: bool,
+    trusting: TrustOptions,
 ) -> None:
     """Sign INPUT with a key on a token. The result is a CMS message (RFC 5652).
 
@@ -101,6 +116,10 @@ def sign(
     With --form smime, INPUT is taken for a MIME entity if it begins with MIME header fields; anything
     else is wrapped into one.
 
+    With --level, the signature outlives its certificate: b-t adds a timestamp, b-lt what is needed to
+    validate it later (from --crl, --ocsp and the servers that the certificates name), b-lta a timestamp over
+    all of that. --trust tells whom to trust for it.
+
     \b
     Examples:
       tokensign sign contract.pdf --key alice
@@ -108,25 +127,25 @@ def sign(
       tokensign sign contract.pdf --key alice --scheme rsa-pss --form pem -o contract.pem
       tokensign sign contract.pdf --key bob --add-to contract.pdf.p7s -o both.p7s
       tokensign sign contract.pdf --key notary --countersign contract.pdf.p7s -o witnessed.p7s
+      tokensign sign contract.pdf --key alice --level b-lta --tsa http://tsa.example --trust ca.pem
     """
     from tokensign import algorithms
     from tokensign.cms.signed import SigningOptions
 
-    if existing and countersign:
-        raise UsageError("--add-to and --countersign are two things; do one after the other")
-    if signer and not countersign:
-        raise UsageError("--signer belongs to --countersign")
+    _check_together(existing, countersign, signer, level, form, no_certificates=no_certificates)
     changed = existing or countersign
-    if changed and form == "smime":
-        raise UsageError(f"{'--add-to' if existing else '--countersign'} makes der or pem, not smime")
+    if level and form != "smime":  # an entity of MIME says its own type
+        mime_type = mime_type or mimetypes.guess_type(source)[0]
     options = SigningOptions(
         family=scheme,
         digest=algorithms.digest(digest) if digest else None,
         identifier="ski" if identifier == "ski" else "issuer",
         include_certificates=not no_certificates,
         extra_certificates=read_certificates(chain),
+        mime_type=mime_type,
         check=check,
     )
+    raising = _raising(cli, level, tsa, trusting)
     target = output or default_output(source, ".eml" if form == "smime" else ".p7m" if attached else ".p7s")
     with contextlib.ExitStack() as stack:
         content = stack.enter_context(open_input(source))
@@ -138,34 +157,84 @@ def sign(
         if changed:
             message = _read_existing(stack, changed)
             attached = message.content is not None
-            with written_as(form, destination) as result:
+            with written_as(form, destination) as output_form, raising(watched, output_form) as result:
                 if existing:
                     _add(message, signers, watched, result, options)
                 else:
                     _countersign(message, signer, signers, watched, result, options)
         elif form == "smime":
-            _sign_smime(watched, signers, destination, options, attached=attached, source=source)
+            _sign_smime(watched, signers, destination, options, raising, attached=attached, source=source)
         else:
-            _sign_plain(watched, signers, destination, options, attached=attached, form=form)
+            with written_as(form, destination) as output_form, raising(watched, output_form) as result:
+                _sign_plain(watched, signers, result, options, attached=attached)
     _report(cli, target, signers, options, attached=attached, form=form)
+
+
+def _check_together(
+    existing: str | None,
+    countersign: str | None,
+    signer: str | None,
+    level: str | None,
+    form: str,
+    *,
+    no_certificates: bool,
+) -> None:
+    """Refuse options that contradict each other."""
+    if existing and countersign:
+        raise UsageError("--add-to and --countersign are two things; do one after the other")
+    if signer and not countersign:
+        raise UsageError("--signer belongs to --countersign")
+    if (existing or countersign) and form == "smime":
+        raise UsageError(f"{'--add-to' if existing else '--countersign'} makes der or pem, not smime")
+    if level and countersign:
+        raise UsageError("--level is for signatures, not for countersignatures")
+    if level and no_certificates:
+        raise UsageError("every level of CAdES has the signer's certificate in the message")
 
 
 def _sign_plain(
     content: BinaryIO,
     signers: Sequence[HeldKey],
-    destination: BinaryIO,
+    output: BinaryIO,
     options: SigningOptions,
     *,
     attached: bool,
-    form: str,
 ) -> None:
     from tokensign.cms.signed import sign_attached, sign_detached
 
-    with written_as(form, destination) as output:
-        if attached:
-            sign_attached(content, signers, output, options)
-        else:
-            output.write(sign_detached(content, signers, options))
+    if attached:
+        sign_attached(content, signers, output, options)
+    else:
+        output.write(sign_detached(content, signers, options))
+
+
+def _raising(
+    cli: Cli, level: str | None, tsa: str | None, trusting: TrustOptions
+) -> Callable[[BinaryIO, BinaryIO], AbstractContextManager[BinaryIO]]:
+    """What takes a fresh signature over some content, and writes it with its timestamps."""
+    from tokensign.cades.levels import Level
+
+    wanted = Level(level or "b-b")
+    if wanted is Level.B_B:
+        if tsa is not None:
+            raise UsageError("--tsa belongs to --level b-t, b-lt or b-lta")
+        return lambda _, output: contextlib.nullcontext(output)
+    means = extension_means(cli, wanted, tsa, trusting)
+
+    @contextlib.contextmanager
+    def raising(content: BinaryIO, output: BinaryIO) -> Iterator[BinaryIO]:
+        from tokensign.cades.extend import extend_signatures
+        from tokensign.cms.signed_data import read_signed_data
+
+        start = content.tell()
+        with spool() as fresh:
+            yield fresh
+            fresh.seek(0)
+            message = read_signed_data(fresh)
+            content.seek(start)
+            extend_signatures(message, wanted, means, output, None if message.content else content)
+
+    return raising
 
 
 def _sign_smime(
@@ -173,6 +242,7 @@ def _sign_smime(
     signers: Sequence[HeldKey],
     destination: BinaryIO,
     options: SigningOptions,
+    raising: Callable[[BinaryIO, BinaryIO], AbstractContextManager[BinaryIO]],
     *,
     attached: bool,
     source: str,
@@ -181,14 +251,19 @@ def _sign_smime(
     from tokensign.smime.compose import as_entity, write_multipart_signed
 
     if attached:
-        with written_as_smime(content, source, "signed-data", destination) as (entity, message):
-            sign_attached(entity, signers, message, options)
+        with (
+            written_as_smime(content, source, "signed-data", destination) as (entity, message),
+            raising(entity, message) as result,
+        ):
+            sign_attached(entity, signers, result, options)
         return
     with as_entity(content, None if source == STANDARD_STREAM else Path(source).name) as entity:
-        signature = sign_detached(entity, signers, options)
+        signature = io.BytesIO()
+        with raising(entity, signature) as result:
+            result.write(sign_detached(entity, signers, options))
         entity.seek(0)
         digests = [scheme.digest for scheme in schemes_of(signers, options)]
-        write_multipart_signed(entity, signature, digests, destination)
+        write_multipart_signed(entity, signature.getvalue(), digests, destination)
 
 
 def _read_existing(stack: contextlib.ExitStack, name: str) -> SignedData:

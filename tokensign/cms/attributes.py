@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
     from tokensign.certificates import Certificate
 
 __all__ = [
+    "ARCHIVE_TIME_STAMP_V3",
+    "ATS_HASH_INDEX_V3",
     "ATTRIBUTE_NAMES",
     "CMS_ALGORITHM_PROTECTION",
     "CONTENT_TYPE",
     "COUNTERSIGNATURE",
     "MESSAGE_DIGEST",
+    "MIME_TYPE",
     "ONLY_SIGNED",
     "ONLY_UNSIGNED",
+    "SIGNATURE_TIME_STAMP",
     "SIGNING_CERTIFICATE",
     "SIGNING_CERTIFICATE_V2",
     "SIGNING_TIME",
@@ -48,6 +53,12 @@ SMIME_CAPABILITIES: Final = "1.2.840.113549.1.9.15"  # RFC 8551 section 2.5.2
 CMS_ALGORITHM_PROTECTION: Final = "1.2.840.113549.1.9.52"  # RFC 6211
 SIGNING_CERTIFICATE: Final = "1.2.840.113549.1.9.16.2.12"  # RFC 2634
 SIGNING_CERTIFICATE_V2: Final = "1.2.840.113549.1.9.16.2.47"  # RFC 5035
+MIME_TYPE: Final = "0.4.0.1733.2.1"  # ETSI EN 319 122-1 section 5.2.4.2
+SIGNATURE_TIME_STAMP: Final = (
+    "1.2.840.113549.1.9.16.2.14"  # unsigned, RFC 3161 appendix A, EN 319 122-1 section 5.3
+)
+ARCHIVE_TIME_STAMP_V3: Final = "0.4.0.1733.2.4"  # unsigned, EN 319 122-1 section 5.5.3
+ATS_HASH_INDEX_V3: Final = "0.4.0.19122.1.5"  # unsigned, in an archive timestamp; EN 319 122-1 section 5.5.2
 
 ATTRIBUTE_NAMES: Final = {
     CONTENT_TYPE: "contentType",
@@ -58,25 +69,36 @@ ATTRIBUTE_NAMES: Final = {
     CMS_ALGORITHM_PROTECTION: "CMSAlgorithmProtection",
     SIGNING_CERTIFICATE: "SigningCertificate",
     SIGNING_CERTIFICATE_V2: "SigningCertificateV2",
+    MIME_TYPE: "mime-type",
+    SIGNATURE_TIME_STAMP: "signature-time-stamp",
+    ARCHIVE_TIME_STAMP_V3: "archive-time-stamp-v3",
+    ATS_HASH_INDEX_V3: "ats-hash-index-v3",
 }
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
-ONLY_SIGNED: Final = frozenset(  # RFC 5652 sections 11.1 to 11.3, RFC 8551 2.5.2, RFC 6211, RFC 5035
-    {
-        CONTENT_TYPE,
-        MESSAGE_DIGEST,
-        SIGNING_TIME,
-        SMIME_CAPABILITIES,
-        CMS_ALGORITHM_PROTECTION,
-        SIGNING_CERTIFICATE,
-        SIGNING_CERTIFICATE_V2,
-    }
+ONLY_SIGNED: Final = (
+    frozenset(  # RFC 5652 sections 11.1 to 11.3, RFC 8551 2.5.2, RFC 6211, RFC 5035, EN 319 122-1
+        {
+            CONTENT_TYPE,
+            MESSAGE_DIGEST,
+            SIGNING_TIME,
+            SMIME_CAPABILITIES,
+            CMS_ALGORITHM_PROTECTION,
+            SIGNING_CERTIFICATE,
+            SIGNING_CERTIFICATE_V2,
+            MIME_TYPE,
+        }
+    )
 )
-ONLY_UNSIGNED: Final = frozenset({COUNTERSIGNATURE})  # RFC 5652 section 11.4
+ONLY_UNSIGNED: Final = frozenset(  # RFC 5652 section 11.4, EN 319 122-1
+    {COUNTERSIGNATURE, SIGNATURE_TIME_STAMP, ARCHIVE_TIME_STAMP_V3, ATS_HASH_INDEX_V3}
+)
 _SEQUENCE: Final = 0x30
 _SET: Final = 0x31
 _OCTET_STRING: Final = 0x04
 _TIMES: Final = (0x17, 0x18)  # UTCTime, GeneralizedTime
+_USUAL_TIME: Final = re.compile(rb"\x17\x0d[0-9]{12}Z")  # UTCTime to the second in UTC
+_FIRST_YEAR: Final = 50  # of two digits, 19yy
 _SIGNATURE_ALGORITHM: Final = 0xA1  # [1] IMPLICIT in CMSAlgorithmProtection
 
 _ANNOUNCED_CIPHERS: Final = ("aes-256-gcm", "aes-256-cbc", "aes-128-gcm", "aes-128-cbc")  # best first
@@ -107,10 +129,15 @@ class SignedAttributesTemplate:
         certificate: The signer's, for SigningCertificateV2; None leaves that attribute out.
         scheme: The signature scheme, for CMSAlgorithmProtection.
         content_type: The eContentType, dotted; None in a countersignature, which has none.
+        mime_type: The media type of the content, such as "text/plain", for mime-type; None leaves that out.
     """
 
     def __init__(
-        self, certificate: Certificate | None, scheme: SignatureScheme, content_type: str | None
+        self,
+        certificate: Certificate | None,
+        scheme: SignatureScheme,
+        content_type: str | None,
+        mime_type: str | None = None,
     ) -> None:
         protection = der.sequence(  # RFC 6211: the signature algorithm has the implicit tag [1]
             scheme.digest.algorithm_identifier,
@@ -121,6 +148,8 @@ class SignedAttributesTemplate:
             self._constant.append(attribute(CONTENT_TYPE, der.object_identifier(content_type)))
         if certificate is not None:
             self._constant.append(attribute(SIGNING_CERTIFICATE_V2, _signing_certificate_v2(certificate)))
+        if mime_type is not None:
+            self._constant.append(attribute(MIME_TYPE, der.utf8_string(mime_type)))
         self._placeholder = bytes(scheme.digest.size)
         self._framed = self._frame(_EPOCH)
 
@@ -210,6 +239,10 @@ class SignedAttributes:
         if value[0] not in _TIMES:
             raise MalformedError("signingTime cannot be read")
         with parsing("signingTime"):
+            if _USUAL_TIME.fullmatch(value):
+                year, month, day, hour, minute, second = (int(value[at : at + 2]) for at in range(2, 14, 2))
+                century = 1900 if year >= _FIRST_YEAR else 2000  # RFC 5652 section 11.3
+                return datetime(century + year, month, day, hour, minute, second, tzinfo=UTC)
             return cast("datetime", cms.Time.load(value, strict=True).native)
 
     def check_content_type(self, content_type: str) -> None:
@@ -275,7 +308,9 @@ class SignedAttributes:
             if value is None:
                 continue
             algorithm, named = _certificate_hash(kind, name, value)
-            actual = hashlib.new(algorithm.name, certificate.der, usedforsecurity=False).digest()
+            actual = certificate.sha256  # nearly always
+            if algorithm.name != "sha256":
+                actual = hashlib.new(algorithm.name, certificate.der, usedforsecurity=False).digest()
             if not hmac.compare_digest(named, actual):
                 raise MalformedError(f"{name} names another certificate than the signer's")
 

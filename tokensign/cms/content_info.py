@@ -6,8 +6,6 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from asn1crypto import core
-
 from tokensign import der
 from tokensign.cms.ber import SEQUENCE, BerReader, Element, context
 from tokensign.errors import MalformedError
@@ -126,10 +124,10 @@ def read_integer(reader: BerReader, what: str) -> int:
     Raises:
         MalformedError: There is none.
     """
-    encoded = reader.read(reader.expect(0x02, what))
-    with parsing(what):
-        value: int = core.Integer.load(encoded, strict=True).native
-    return value
+    octets = der.content(reader.read(reader.expect(0x02, what)))
+    if not octets:
+        raise MalformedError(f"{what} cannot be read")
+    return int.from_bytes(octets, signed=True)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, BinaryIO, Final, Self
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, Self
 
 from asn1crypto import cms
 
@@ -36,6 +36,7 @@ __all__ = [
     "SignerInfo",
     "algorithm_of",
     "read_signed_data",
+    "revocation_choice",
 ]
 
 OCSP_RESPONSE: Final = "1.3.6.1.5.5.7.16.2"  # id-ri-ocsp-response, RFC 5940 section 2.1
@@ -80,9 +81,14 @@ class SignerIdentifier:
     def __str__(self) -> str:
         if self.subject_key_identifier is not None:
             return f"key identifier {self.subject_key_identifier.hex()}"
-        with parsing("issuerAndSerialNumber"):
-            fields = cms.IssuerAndSerialNumber.load(self.issuer_and_serial_number)
-            return f"serial {fields['serial_number'].native:x} of {name_string(fields['issuer'])}"
+        return _in_words(self.issuer_and_serial_number or b"")
+
+
+@lru_cache(maxsize=256)  # the same people sign again and again
+def _in_words(issuer_and_serial_number: bytes) -> str:
+    with parsing("issuerAndSerialNumber"):
+        fields = cms.IssuerAndSerialNumber.load(issuer_and_serial_number)
+        return f"serial {fields['serial_number'].native:x} of {name_string(fields['issuer'])}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,8 @@ class SignerInfo:
         unsigned = fields.pop() if fields and fields[-1][0] == context(1) else None
         match fields:
             case [_, identifier, digest_algorithm, signature_algorithm, signature] if (
-                signature[0] == OCTET_STRING and signature_algorithm[0] == SEQUENCE
+                encoded[0] == digest_algorithm[0] == signature_algorithm[0] == SEQUENCE
+                and signature[0] == OCTET_STRING
             ):
                 return cls(
                     identifier=SignerIdentifier.load(identifier),
@@ -148,6 +155,7 @@ class SignedData:
     """A SignedData message whose content is still where it was.
 
     Attributes:
+        version: CMSVersion as received; what reads the message does not depend on it.
         digest_algorithms: Each AlgorithmIdentifier, DER.
         content_type: The eContentType, dotted.
         content: Where the encapsulated content lies, or None for a detached signature.
@@ -157,6 +165,7 @@ class SignedData:
         signer_infos: The signatures.
     """
 
+    version: int
     digest_algorithms: tuple[bytes, ...]
     content_type: str
     content: Content | None
@@ -183,6 +192,18 @@ class SignedData:
             MalformedError: An OtherRevocationInfoFormat is broken.
         """
         return tuple(filter(None, map(_ocsp_response, self.revocation_choices)))
+
+
+def revocation_choice(kind: Literal["crl", "ocsp"], encoded: bytes) -> bytes:
+    """The RevocationInfoChoice for a CRL or an OCSP response (RFC 5652 section 10.2.1, RFC 5940 section 2.1).
+
+    Args:
+        kind: Which of the two.
+        encoded: CertificateList or OCSPResponse, DER.
+    """
+    if kind == "crl":
+        return encoded
+    return der.constructed(context(1), der.object_identifier(OCSP_RESPONSE), encoded)
 
 
 def _ocsp_response(choice: bytes) -> bytes | None:
@@ -230,7 +251,7 @@ def read_signed_data(stream: BinaryIO) -> SignedData:
         hint = "use `tokensign decrypt`" if "enveloped" in kind else "see `tokensign inspect`"
         raise UnsupportedError(f"this message is {kind}, not signed-data", hint=hint)
     reader.enter(reader.expect(SEQUENCE, "SignedData"))
-    read_integer(reader, "version")
+    version = read_integer(reader, "version")
     digest_algorithms = _read_all(reader, SET, "digestAlgorithms", MAX_SIGNERS)
     inner_type, content = read_encapsulated(reader)
     certificates = _read_optional(reader, 0, "certificates", MAX_CERTIFICATES)
@@ -239,6 +260,7 @@ def read_signed_data(stream: BinaryIO) -> SignedData:
     for _ in range(3):  # SignedData, the explicit tag, ContentInfo
         reader.leave()
     return SignedData(
+        version=version,
         digest_algorithms=digest_algorithms,
         content_type=inner_type,
         content=content,

@@ -108,9 +108,10 @@ class SignedDataParts:
         return END * 3 + self.middle() + der.set_of(*self.signer_infos) + END * 3
 
     def _first_fields(self) -> bytes:
-        return der.integer(self._version()) + der.set_of(*set(self.digest_algorithms))
+        return der.integer(self.version) + der.set_of(*set(self.digest_algorithms))
 
-    def _version(self) -> int:
+    @property
+    def version(self) -> int:
         """CMSVersion by RFC 5652 section 5.1."""
         choices = [entry[0] for entry in self.certificates]
         if _OTHER_CERTIFICATE in choices or any(entry[0] != _SEQUENCE for entry in self.revocation_choices):

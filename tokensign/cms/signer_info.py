@@ -45,6 +45,7 @@ class SigningOptions:
         include_certificates: Whether the signers' certificates and chains go into the message.
         extra_certificates: Further certificates that go into it.
         content_type: The eContentType, dotted; id-data unless told.
+        mime_type: The media type of the content, such as "text/plain"; None: it is not said.
         signing_time: An aware datetime; None: now.
         check: Verify each fresh signature with the public key before it is released.
     """
@@ -55,6 +56,7 @@ class SigningOptions:
     include_certificates: bool = True
     extra_certificates: Sequence[Certificate] = ()
     content_type: str = DATA
+    mime_type: str | None = None
     signing_time: datetime | None = None
     check: bool = True
 
@@ -95,7 +97,8 @@ class SignerInfoTemplate:
         self.signer = signer
         self.certificate = certificate
         self._check = options.check
-        self._attributes = _signed_attributes(certificate, self.scheme, content_type)
+        mime_type = None if content_type is None else options.mime_type  # none in a countersignature
+        self._attributes = _signed_attributes(certificate, self.scheme, content_type, mime_type)
         version, sid = _identifier(certificate, options.identifier)
         self.head = der.integer(version) + sid + self.scheme.digest.algorithm_identifier
 
@@ -135,10 +138,10 @@ class SignerInfoTemplate:
 
 @lru_cache(maxsize=256)
 def _signed_attributes(
-    certificate: Certificate, scheme: SignatureScheme, content_type: str | None
+    certificate: Certificate, scheme: SignatureScheme, content_type: str | None, mime_type: str | None
 ) -> SignedAttributesTemplate:
     """The template of a key's signed attributes, also for callers that sign one message at a time."""
-    return SignedAttributesTemplate(certificate, scheme, content_type)
+    return SignedAttributesTemplate(certificate, scheme, content_type, mime_type)
 
 
 def templates_of(
