@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from tokensign.errors import ConfigurationError
-from tokensign.settings import Settings, default_config_path, load_settings
+from tokensign.settings import (
+    PolicySettings,
+    RevocationSettings,
+    Settings,
+    StoreSettings,
+    default_config_path,
+    load_settings,
+)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -20,7 +28,7 @@ def test_everything_is_read_and_paths_are_relative_to_the_file(tmp_path: Path) -
         module=tmp_path / "m.so",
         token="acme",
         pin_source=f"file:{tmp_path / 'pin'}",
-        trust=(tmp_path / "anchors", Path("/etc/ca.pem")),
+        trust=(str(tmp_path / "anchors"), "/etc/ca.pem"),
     )
 
 
@@ -39,7 +47,7 @@ def test_a_pin_in_the_file_is_refused_and_not_repeated(tmp_path: Path, name: str
 def test_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     settings = load_settings(write(tmp_path, 'trust = ["~/ca.pem"]\npin-source = "file:~/pin"'))
-    assert settings.trust == (tmp_path / "ca.pem",)
+    assert settings.trust == (str(tmp_path / "ca.pem"),)
     assert settings.pin_source == f"file:{tmp_path / 'pin'}"
 
 
@@ -87,9 +95,9 @@ def test_broken_file_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_unknown_setting_is_refused_and_the_known_ones_are_listed(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="'tokne' is not a setting") as caught:
         load_settings(write(tmp_path, 'tokne = "acme"'))
-    assert (
-        caught.value.hint
-        == "settings are: module, token, pin-source, trust, require-non-extractable, agent, token-timeout"
+    assert caught.value.hint == (
+        "settings are: module, token, pin-source, trust, stores, policy, revocation, "
+        "require-non-extractable, agent, token-timeout"
     )
 
 
@@ -99,4 +107,57 @@ def test_unknown_setting_is_refused_and_the_known_ones_are_listed(tmp_path: Path
 )
 def test_setting_of_another_type_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigurationError, match="has the wrong type"):
+        load_settings(write(tmp_path, text))
+
+
+def test_stores_are_named_and_their_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    text = """
+        trust = ["store:partners", "system", "./system"]
+        [stores.partners]
+        files = ["partners", "/etc/partner.p12"]
+        password-source = "file:secret"
+        [stores.own]
+        files = ["own.pem"]
+        """
+    settings = load_settings(write(tmp_path, text))
+    assert settings.trust == ("store:partners", "system", str(tmp_path / "system"))
+    assert settings.stores == {
+        "partners": StoreSettings(
+            (tmp_path / "partners", Path("/etc/partner.p12")), f"file:{tmp_path / 'secret'}"
+        ),
+        "own": StoreSettings((tmp_path / "own.pem",)),
+    }
+
+
+def test_what_is_asked_of_certificate_policies_is_read(tmp_path: Path) -> None:
+    text = '[policy]\ninitial = ["1.2.3"]\nexplicit = true\ninhibit-any = true\ninhibit-mapping = true\n'
+    assert load_settings(write(tmp_path, text)).policy == PolicySettings(("1.2.3",), True, True, True)  # noqa: FBT003
+
+
+def test_how_revocation_is_found_out_is_read(tmp_path: Path) -> None:
+    text = '[revocation]\nmode = "require"\nfetch = false\nallow-private = ["10.0.0.0/8", "fd00::/8"]\n'
+    networks = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+    settings = load_settings(write(tmp_path, text)).revocation
+    assert settings == RevocationSettings("require", fetch=False, allow_private=networks)
+    assert load_settings(write(tmp_path, "")).revocation == RevocationSettings(None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("stores = 1", "'stores' has the wrong type"),
+        ("[stores]\npartners = 1", r"\[stores\.partners\]: a table is needed here"),
+        ("[stores.partners]", r"\[stores\.partners\]: the store has no files"),
+        ("[stores.partners]\nfile = []", r"\[stores\.partners\]: 'file' is not a setting"),
+        ('[stores.partners]\nfiles = "ca.pem"', r"'files' has the wrong type"),
+        ("[policy]\nexplicit = 1", r"\[policy\]: the setting 'explicit' has the wrong type"),
+        ("[policy]\nanything = true", r"\[policy\]: 'anything' is not a setting"),
+        ("[revocation]\nfetch = 1", r"\[revocation\]: the setting 'fetch' has the wrong type"),
+        ('[revocation]\nmode = "on"', r"\[revocation\]: 'on' is not a mode"),
+        ('[revocation]\nallow-private = ["10.0.0.1/8"]', r"\[revocation\]: 10\.0\.0\.1/8 has host bits set"),
+        ('[revocation]\nallow-private = ["intranet"]', r"\[revocation\]: 'intranet' does not appear to be"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
         load_settings(write(tmp_path, text))

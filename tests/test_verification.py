@@ -2,19 +2,27 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from jsonschema import ValidationError
+from reports import SCHEMA, check_document
 
+import tokensign.verification
 from tokensign.cms.countersignature import add_countersignatures
 from tokensign.cms.signed import SigningOptions, sign_attached, sign_detached
 from tokensign.cms.signed_data import read_signed_data
 from tokensign.errors import MalformedError, OutputExistsError, UsageError, VerificationError
 from tokensign.pki.ca import issue as issue_under
 from tokensign.pki.ca import root_certificate, self_signed
-from tokensign.pki.policy import TrustPolicy
+from tokensign.pki.policy import PolicyInputs, TrustPolicy
+from tokensign.pki.signer_key import signer_key, signing_hash
 from tokensign.token import open_key
 from tokensign.verification import (
     Expectations,
@@ -22,13 +30,11 @@ from tokensign.verification import (
     Status,
     Verdict,
     VerificationReport,
-    verify,
     verify_to_file,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tokensign.certificates import Certificate
     from tokensign.token import TokenKey
@@ -75,6 +81,22 @@ def tampered(message: io.BytesIO) -> io.BytesIO:
     return io.BytesIO(message.getvalue().replace(CONTENT, b"Pay 900 to Bob."))
 
 
+def verify(
+    message: io.BytesIO,
+    expectations: Expectations,
+    content: io.BytesIO | None = None,
+    output: io.BytesIO | None = None,
+) -> VerificationReport:
+    """Verify, and see that every report is what is promised to programs."""
+    try:
+        report = tokensign.verification.verify(message, expectations, content, output)
+    except VerificationError as error:
+        check_document(error.report.to_json())
+        raise
+    check_document(report.to_json())
+    return report
+
+
 def failure(
     message: io.BytesIO, expectations: Expectations, content: io.BytesIO | None = None
 ) -> VerificationError:
@@ -88,26 +110,28 @@ def failure(
 
 
 def statuses(report: VerificationReport, number: int = 0) -> list[str]:
-    """Integrity, trust and identity."""
+    """Integrity, trust, identity and policy."""
     return [verdict.status.value for verdict in report.signers[number].verdicts.values()]
 
 
-# --- three verdicts
+# --- four verdicts
 
 
-def test_all_three_verdicts_pass(alice: TokenKey, trusting: Expectations) -> None:
+def test_all_four_verdicts_pass(alice: TokenKey, trusting: Expectations) -> None:
     output = io.BytesIO()
     report = verify(signed(alice), replace(trusting, email=EMAIL), output=output)
     assert report.holds
-    assert statuses(report) == ["passed", "passed", "passed"]
+    assert statuses(report) == ["passed", "passed", "passed", "passed"]
     assert output.getvalue() == CONTENT
     (signer,) = report.signers
     assert signer.certificate == alice.certificate
     assert signer.scheme == "ecdsa with sha256"
+    assert signer.path is not None
     assert [entry.subject for entry in signer.path] == ["CN=Alice,O=Acme", "CN=Root,O=Acme"]
     assert signer.integrity.reason == "the content is what was signed"
     assert signer.trust.reason == "issued under CN=Root,O=Acme"
     assert signer.identity.reason == f"the certificate belongs to {EMAIL}"
+    assert signer.policy.reason == "the algorithms are strong; nobody asked whether certificates were revoked"
     assert signer.failure is None
     assert report.content_type == "data"
     assert not report.detached
@@ -118,19 +142,19 @@ def test_a_detached_signature_passes(alice: TokenKey, trusting: Expectations) ->
     report = verify(signature, trusting, io.BytesIO(CONTENT))
     assert report.detached
     assert report.holds
-    assert statuses(report) == ["passed", "passed", "not-checked"]
+    assert statuses(report) == ["passed", "passed", "not-checked", "passed"]
 
 
 def test_nothing_is_trusted_where_nothing_was_given(mallory: TokenKey) -> None:
     report = verify(signed(mallory), SIGNATURE_ONLY)
-    assert statuses(report) == ["passed", "not-checked", "not-checked"]
+    assert statuses(report) == ["passed", "not-checked", "not-checked", "not-checked"]
     assert report.holds
-    assert report.signers[0].path == ()
+    assert report.signers[0].path is None
 
 
 def test_only_integrity_fails_for_changed_content(alice: TokenKey, trusting: Expectations) -> None:
     error = failure(tampered(signed(alice)), replace(trusting, email=EMAIL))
-    assert statuses(error.report) == ["failed", "passed", "passed"]
+    assert statuses(error.report) == ["failed", "passed", "passed", "passed"]
     assert str(error) == (
         "the signature of CN=Alice,O=Acme does not hold: the content was changed after it was signed"
     )
@@ -138,22 +162,23 @@ def test_only_integrity_fails_for_changed_content(alice: TokenKey, trusting: Exp
 
 def test_only_trust_fails_for_an_unknown_issuer(mallory: TokenKey, trusting: Expectations) -> None:
     error = failure(signed(mallory), replace(trusting, email=EMAIL))
-    assert statuses(error.report) == ["passed", "failed", "passed"]
-    assert error.report.signers[0].path == ()
+    assert statuses(error.report) == ["passed", "failed", "passed", "not-checked"]
+    assert error.report.signers[0].path is None
     assert error.hint == error.report.signers[0].trust.hint
 
 
 def test_only_identity_fails_for_another_address(alice: TokenKey, trusting: Expectations) -> None:
     error = failure(signed(alice), replace(trusting, email="bob@acme.example"))
-    assert statuses(error.report) == ["passed", "passed", "failed"]
+    assert statuses(error.report) == ["passed", "passed", "failed", "passed"]
     assert error.report.signers[0].identity.reason == (
         f"the certificate belongs to {EMAIL}, a@acme.example, not to bob@acme.example"
     )
 
 
-def test_all_three_verdicts_can_fail(mallory: TokenKey, trusting: Expectations) -> None:
+def test_several_verdicts_can_fail(mallory: TokenKey, trusting: Expectations) -> None:
     error = failure(tampered(signed(mallory)), replace(trusting, email="bob@acme.example"))
-    assert statuses(error.report) == ["failed", "failed", "failed"]
+    assert statuses(error.report) == ["failed", "failed", "failed", "not-checked"]
+    assert error.report.failed == ["integrity", "trust", "identity"]
 
 
 def test_certificates_are_judged_at_the_moment_that_was_asked(
@@ -161,9 +186,143 @@ def test_certificates_are_judged_at_the_moment_that_was_asked(
 ) -> None:
     later = datetime.now(UTC) + timedelta(days=5000)
     error = failure(signed(alice), replace(trusting, moment=later))
-    assert statuses(error.report) == ["passed", "failed", "not-checked"]
+    assert statuses(error.report) == ["passed", "failed", "not-checked", "not-checked"]
     assert "expired" in error.report.signers[0].trust.reason
     assert error.report.moment == later
+
+
+# --- policy
+
+
+@pytest.fixture(scope="module")
+def revocation_list(authority: tuple[TokenKey, Certificate]) -> Callable[..., bytes]:
+    """A CRL of the authority: `revocation_list(*serial_numbers)`; two days old, current for one day more."""
+    key, certificate = authority
+
+    def make(*revoked: int, days_left: int = 1) -> bytes:
+        now = datetime.now(UTC).replace(microsecond=0)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(x509.load_der_x509_certificate(certificate.der).subject)
+            .last_update(now - timedelta(days=2))
+            .next_update(now + timedelta(days=days_left))
+            .add_extension(x509.CRLNumber(1), critical=False)
+        )
+        for number in revoked:
+            entry = x509.RevokedCertificateBuilder(number, now - timedelta(days=3)).build()
+            builder = builder.add_revoked_certificate(entry)
+        made = builder.sign(signer_key(key), signing_hash(key.public_key))
+        return made.public_bytes(Encoding.DER)
+
+    return make
+
+
+def test_only_the_policy_fails_where_revocation_must_be_known_and_is_not(
+    alice: TokenKey, trusting: Expectations
+) -> None:
+    assert trusting.trust is not None
+    expectations = replace(trusting, trust=replace(trusting.trust, revocation="require"), email=EMAIL)
+    error = failure(signed(alice), expectations)
+    assert statuses(error.report) == ["passed", "not-checked", "passed", "failed"]
+    assert error.report.failed == ["policy"]
+    assert "nothing tells whether the certificate of Alice was revoked" in str(error)
+
+
+def test_a_crl_that_is_out_of_date_tells_nothing(
+    alice: TokenKey, trusting: Expectations, revocation_list: Callable[..., bytes]
+) -> None:
+    assert trusting.trust is not None
+    crls = (revocation_list(days_left=-1),)
+    trust = replace(trusting.trust, revocation="require", crls=crls)
+    assert failure(signed(alice), replace(trusting, trust=trust)).report.failed == ["policy"]
+    report = verify(signed(alice), replace(trusting, trust=replace(trust, revocation="prefer")))
+    (signer,) = report.signers
+    assert (
+        signer.policy.reason == "the algorithms are strong; nothing tells whether certificates were revoked"
+    )
+    assert signer.revocation == ()
+
+
+def test_each_answer_about_revocation_is_in_the_report_with_its_source_and_age(
+    alice: TokenKey, trusting: Expectations, revocation_list: Callable[..., bytes]
+) -> None:
+    assert trusting.trust is not None
+    trust = replace(trusting.trust, revocation="require", crls=(revocation_list(),))
+    report = verify(signed(alice), replace(trusting, trust=trust))
+    (signer,) = report.signers
+    assert signer.policy.reason == "the algorithms are strong; no certificate was revoked"
+    document = signer.to_json()
+    (answer,) = document["revocation"]
+    assert answer["certificate"] == "CN=Alice,O=Acme"
+    assert (answer["status"], answer["kind"], answer["source"], answer["url"]) == (
+        "good",
+        "crl",
+        "given",
+        None,
+    )
+    assert timedelta(0) <= timedelta(seconds=answer["age"]) - timedelta(days=2) < timedelta(minutes=5)
+    assert document["valid_until"] == answer["next_update"]
+
+
+def test_a_revoked_certificate_is_not_trusted_and_the_report_has_who_says_so(
+    alice: TokenKey, trusting: Expectations, revocation_list: Callable[..., bytes]
+) -> None:
+    assert trusting.trust is not None
+    assert alice.certificate is not None
+    crls = (revocation_list(alice.certificate.serial_number),)
+    trust = replace(trusting.trust, revocation="prefer", crls=crls)
+    error = failure(signed(alice), replace(trusting, trust=trust))
+    assert error.report.failed == ["trust"]
+    (signer,) = error.report.signers
+    assert signer.path is None
+    assert [answer.status for answer in signer.revocation] == ["revoked"]
+
+
+def test_certificate_policies_that_are_demanded_are_a_policy(alice: TokenKey, trusting: Expectations) -> None:
+    assert trusting.trust is not None
+    demanded = PolicyInputs(frozenset({"1.2.3"}), require_explicit_policy=True)
+    trust = replace(trusting.trust, policies=demanded)
+    error = failure(signed(alice), replace(trusting, trust=trust))
+    assert error.report.failed == ["policy"]
+
+
+# --- the verdict in one sentence
+
+
+def test_the_summary_of_what_holds_says_who_signed_and_who_says_so(
+    alice: TokenKey, mallory: TokenKey, trusting: Expectations
+) -> None:
+    report = verify(signed(alice), trusting)
+    assert report.verdict == "good"
+    assert report.summary("letter.txt") == (
+        f"letter.txt is unchanged since it was signed by Alice <{EMAIL}> (says Root)"
+    )
+    assert mallory.certificate is not None
+    direct = Expectations(trust=TrustPolicy(anchors=(mallory.certificate,)))
+    assert verify(signed(mallory), direct).summary().endswith(f"Mallory <{EMAIL}> (trusted directly)")
+
+
+def test_the_summary_says_where_nobody_vouches_for_the_signer(mallory: TokenKey) -> None:
+    report = verify(signed(mallory), SIGNATURE_ONLY)
+    assert report.verdict == "intact"
+    assert (
+        report.summary() == "the content is unchanged since it was signed; nobody checked whether by Mallory"
+    )
+
+
+def test_the_summary_of_what_does_not_hold_has_the_first_reason(
+    alice: TokenKey, mallory: TokenKey, trusting: Expectations
+) -> None:
+    report = failure(tampered(signed(alice, mallory)), trusting).report
+    assert report.verdict == "bad"
+    assert report.summary().startswith("the signature of ")
+    assert report.summary().endswith(
+        "on the content does not hold: the content was changed after it was signed;"
+        " another signature does not hold"
+    )
+    report = verify(signed(alice, mallory), replace(trusting, any_signer=True))
+    assert report.failed == []
+    assert report.summary().endswith("(says Root); another signature does not hold")
 
 
 # --- where the certificate is not in the message
@@ -172,7 +331,7 @@ def test_certificates_are_judged_at_the_moment_that_was_asked(
 def test_a_missing_certificate_fails_every_verdict(alice: TokenKey, trusting: Expectations) -> None:
     message = signed(alice, include_certificates=False)
     error = failure(message, replace(trusting, email=EMAIL))
-    assert statuses(error.report) == ["failed", "failed", "failed"]
+    assert statuses(error.report) == ["failed", "failed", "failed", "not-checked"]
     (signer,) = error.report.signers
     assert signer.certificate is None
     assert signer.name == signer.identifier
@@ -263,9 +422,20 @@ def test_a_message_without_signature_never_holds() -> None:
 
 def test_integrity_that_was_not_proved_does_not_hold() -> None:
     unknown = Verdict(Status.NOT_CHECKED, "nobody looked")
-    signer = SignerReport(None, "somebody", None, None, unknown, unknown, unknown)
+    signer = SignerReport(
+        certificate=None,
+        identifier="somebody",
+        scheme=None,
+        signing_time=None,
+        judged_at=datetime.now(UTC),
+        integrity=unknown,
+        trust=unknown,
+        identity=unknown,
+        policy=unknown,
+    )
     assert signer.failure is None
     assert not signer.holds
+    assert signer.reason == "its integrity was not proved"
 
 
 # --- countersignatures
@@ -365,12 +535,17 @@ def test_a_file_appears_only_if_everything_holds(
 # --- the report
 
 
-def test_the_json_report_has_stable_keys(alice: TokenKey, trusting: Expectations) -> None:
+def test_the_json_report_has_stable_keys(
+    alice: TokenKey, authority: tuple[TokenKey, Certificate], trusting: Expectations
+) -> None:
     moment = datetime.now(UTC).replace(microsecond=0)
     report = verify(signed(alice, signing_time=moment), replace(trusting, email=EMAIL, moment=moment))
     certificate = alice.certificate
     assert certificate is not None
     assert json.loads(json.dumps(report.to_json())) == {
+        "verdict": "good",
+        "summary": f"the content is unchanged since it was signed by Alice <{EMAIL}> (says Root)",
+        "failed": [],
         "holds": True,
         "content_type": "data",
         "detached": False,
@@ -384,7 +559,7 @@ def test_the_json_report_has_stable_keys(alice: TokenKey, trusting: Expectations
                 "certificate_sha256": certificate.sha256.hex(),
                 "scheme": "ecdsa with sha256",
                 "signing_time": moment.isoformat(),
-                "path": ["CN=Alice,O=Acme", "CN=Root,O=Acme"],
+                "judged_at": moment.isoformat(),
                 "holds": True,
                 "integrity": {"status": "passed", "reason": "the content is what was signed", "hint": None},
                 "trust": {"status": "passed", "reason": "issued under CN=Root,O=Acme", "hint": None},
@@ -393,10 +568,43 @@ def test_the_json_report_has_stable_keys(alice: TokenKey, trusting: Expectations
                     "reason": f"the certificate belongs to {EMAIL}",
                     "hint": None,
                 },
+                "policy": {
+                    "status": "passed",
+                    "reason": "the algorithms are strong; nobody asked whether certificates were revoked",
+                    "hint": None,
+                },
+                "witness": None,
+                "path": ["CN=Alice,O=Acme", "CN=Root,O=Acme"],
+                "valid_until": min(certificate.not_after, authority[1].not_after).isoformat(),
+                "revocation": [],
+                "level": "b-b",
+                "existed_at": None,
+                "timestamps": [],
                 "countersignatures": [],
             }
         ],
     }
+
+
+def test_the_manual_and_the_schema_have_the_same_keys() -> None:
+    manual = (Path(__file__).parents[1] / "docs" / "verification.md").read_text()
+    rows = [line.split("|")[1] for line in manual.splitlines() if line.startswith("| `")]
+    told = {key for row in rows for key in re.findall("`([a-z0-9_]+)`", row)}
+    objects = [SCHEMA, *(entry for entry in SCHEMA["$defs"].values() if "properties" in entry)]
+    keys = {key for entry in objects for key in entry["properties"]}
+    assert told == keys
+
+
+def test_the_schema_refuses_what_is_not_promised(alice: TokenKey) -> None:
+    document = verify(signed(alice), SIGNATURE_ONLY).to_json()
+    for broken in (
+        document | {"verdict": "fine"},
+        document | {"more": 1},
+        {key: value for key, value in document.items() if key != "failed"},
+        document | {"signers": [document["signers"][0] | {"holds": "yes"}]},
+    ):
+        with pytest.raises(ValidationError):
+            check_document(broken)
 
 
 def test_an_unknown_scheme_is_reported(alice: TokenKey) -> None:

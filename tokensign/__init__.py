@@ -30,7 +30,7 @@ token, a `KeyEncryptionKey` or a `Password`. The other content types have a pair
 and `decompress`, `make_digested_data` and `verify_digested_data`, `authenticate` and
 `verify_authenticated_data`, `encrypt_with_key` and `decrypt_with_key`, `write_certificates_only` and
 `read_certificates_only`. `open_layers` opens messages inside messages, `walk_layers` looks into them;
-`add_countersignatures` signs a signature.
+`add_countersignatures` signs a signature, `extend_signatures` makes signatures outlive their certificates.
 
 What is promised: no call reads or wraps a private key; a PIN is tried once and shown nowhere; content
 streams in constant memory; a file appears whole or not at all; errors are those of `tokensign.errors`,
@@ -48,6 +48,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from tokensign.algorithms import KeySpec, KeyUsage, SignatureScheme, content_cipher, digest, mac_algorithm
+    from tokensign.cades.extend import ExtensionMeans, extend_signatures
+    from tokensign.cades.levels import Level
     from tokensign.certificates import Certificate, load_certificates
     from tokensign.cms.authenticated import AuthenticationResult, authenticate, verify_authenticated_data
     from tokensign.cms.certificates_only import read_certificates_only, write_certificates_only
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
         sign_streamed,
     )
     from tokensign.cms.signed_data import SignedData, read_signed_data
+    from tokensign.cms.timestamp import TimestampRequest, TimestampResponse, TimestampToken
     from tokensign.errors import TokensignError, VerificationError
     from tokensign.keys import (
         Decapsulator,
@@ -83,11 +86,17 @@ if TYPE_CHECKING:
         Pkcs1Transport,
         Signer,
     )
-    from tokensign.pki.anchors import load_anchors
+    from tokensign.pki.anchors import load_anchors, system_anchors
     from tokensign.pki.ca import self_signed
-    from tokensign.pki.policy import TrustPolicy
+    from tokensign.pki.http import HttpClient, Limits
+    from tokensign.pki.policy import PolicyInputs, TrustPolicy
     from tokensign.pki.purpose import Purpose
     from tokensign.pki.request import certificate_request
+    from tokensign.pki.revocation import RevocationCache, RevocationInfo
+    from tokensign.pki.timestamping import validate_timestamp
+    from tokensign.pki.trust import validate_path
+    from tokensign.pki.tsa_client import TimestampAuthority
+    from tokensign.pki.validated_path import RevocationEvidence, ValidatedPath
     from tokensign.token import (
         Pin,
         Token,
@@ -130,6 +139,8 @@ _PUBLIC: Final = {
     "DecryptionResult": "cms.decrypt",
     "DigestedData": "cms.digested",
     "Expectations": "verification",
+    "ExtensionMeans": "cades.extend",
+    "HttpClient": "pki.http",
     "KekRecipient": "cms.recipients.kek",
     "KeyAgreement": "keys",
     "KeyEncryptionKey": "keys",
@@ -138,6 +149,8 @@ _PUBLIC: Final = {
     "KeyUri": "uri",
     "KeyUsage": "algorithms",
     "Layer": "cms.layers",
+    "Level": "cades.levels",
+    "Limits": "pki.http",
     "OaepTransport": "keys",
     "OpenedContent": "cms.layers",
     "OpenedLayer": "cms.layers",
@@ -146,8 +159,12 @@ _PUBLIC: Final = {
     "Pbkdf2Derivation": "cms.recipients.key_derivation",
     "Pin": "token",
     "Pkcs1Transport": "keys",
+    "PolicyInputs": "pki.policy",
     "Purpose": "pki.purpose",
     "RecipientEncoder": "cms.recipients",
+    "RevocationCache": "pki.revocation",
+    "RevocationEvidence": "pki.validated_path",
+    "RevocationInfo": "pki.revocation",
     "ScryptDerivation": "cms.recipients.key_derivation",
     "SignatureScheme": "algorithms",
     "SignedData": "cms.signed_data",
@@ -156,11 +173,16 @@ _PUBLIC: Final = {
     "SigningOptions": "cms.signed",
     "SigningTemplate": "cms.signed",
     "Status": "verification",
+    "TimestampAuthority": "pki.tsa_client",
+    "TimestampRequest": "cms.timestamp",
+    "TimestampResponse": "cms.timestamp",
+    "TimestampToken": "cms.timestamp",
     "Token": "token",
     "TokenKey": "token",
     "TokenSecretKey": "token",
     "TokensignError": "errors",
     "TrustPolicy": "pki.policy",
+    "ValidatedPath": "pki.validated_path",
     "Verdict": "verification",
     "VerificationError": "errors",
     "VerificationReport": "verification",
@@ -179,6 +201,7 @@ _PUBLIC: Final = {
     "encrypt": "cms.encrypt",
     "encrypt_streamed": "cms.encrypt",
     "encrypt_with_key": "cms.encrypted",
+    "extend_signatures": "cades.extend",
     "generate_key": "token",
     "generate_secret_key": "token",
     "import_certificate": "token",
@@ -201,6 +224,9 @@ _PUBLIC: Final = {
     "sign_attached": "cms.signed",
     "sign_detached": "cms.signed",
     "sign_streamed": "cms.signed",
+    "system_anchors": "pki.anchors",
+    "validate_path": "pki.trust",
+    "validate_timestamp": "pki.timestamping",
     "verify": "verification",
     "verify_authenticated_data": "cms.authenticated",
     "verify_digested_data": "cms.digested",
@@ -218,6 +244,8 @@ __all__ = [
     "DecryptionResult",
     "DigestedData",
     "Expectations",
+    "ExtensionMeans",
+    "HttpClient",
     "KekRecipient",
     "KeyAgreement",
     "KeyEncryptionKey",
@@ -226,6 +254,8 @@ __all__ = [
     "KeyUri",
     "KeyUsage",
     "Layer",
+    "Level",
+    "Limits",
     "OaepTransport",
     "OpenedContent",
     "OpenedLayer",
@@ -234,8 +264,12 @@ __all__ = [
     "Pbkdf2Derivation",
     "Pin",
     "Pkcs1Transport",
+    "PolicyInputs",
     "Purpose",
     "RecipientEncoder",
+    "RevocationCache",
+    "RevocationEvidence",
+    "RevocationInfo",
     "ScryptDerivation",
     "SignatureScheme",
     "SignedData",
@@ -244,11 +278,16 @@ __all__ = [
     "SigningOptions",
     "SigningTemplate",
     "Status",
+    "TimestampAuthority",
+    "TimestampRequest",
+    "TimestampResponse",
+    "TimestampToken",
     "Token",
     "TokenKey",
     "TokenSecretKey",
     "TokensignError",
     "TrustPolicy",
+    "ValidatedPath",
     "Verdict",
     "VerificationError",
     "VerificationReport",
@@ -267,6 +306,7 @@ __all__ = [
     "encrypt",
     "encrypt_streamed",
     "encrypt_with_key",
+    "extend_signatures",
     "generate_key",
     "generate_secret_key",
     "import_certificate",
@@ -289,6 +329,9 @@ __all__ = [
     "sign_attached",
     "sign_detached",
     "sign_streamed",
+    "system_anchors",
+    "validate_path",
+    "validate_timestamp",
     "verify",
     "verify_authenticated_data",
     "verify_digested_data",

@@ -27,9 +27,11 @@
     ├── BadSignatureError             1   one signature is not that of this content by this key
     ├── VerificationError             1   a signature that does not hold; carries the report
     ├── UntrustedError                1   a certificate that does not lead to a trust anchor
+    │   └── PolicyError               1   a certificate that the user's own rules refuse
     ├── SigningError                  1   a fresh signature that its own public key refuses
-    └── FileError                     5   a file or a stream
-        └── OutputExistsError
+    ├── FileError                     5   a file or a stream
+    │   └── OutputExistsError
+    └── NetworkError                  5   a server that gave no answer, or none that may be taken
 
 The number is the exit code of the command line. Each error says what failed, to which object, and
 in `hint` what to do next. No message ever holds a PIN, a key or decrypted content.
@@ -40,7 +42,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from tokensign.verification import VerificationReport
+    from tokensign.report import VerificationReport
 
 __all__ = [
     "AgentError",
@@ -55,12 +57,14 @@ __all__ = [
     "MechanismError",
     "MessageError",
     "ModuleError",
+    "NetworkError",
     "NoRecipientError",
     "OutputExistsError",
     "PinError",
     "PinIncorrectError",
     "PinLockedError",
     "PinUnavailableError",
+    "PolicyError",
     "SigningError",
     "TokenError",
     "TokenNotFoundError",
@@ -191,11 +195,11 @@ class BadSignatureError(TokensignError):
 
 
 class VerificationError(TokensignError):
-    """A signature does not hold: its integrity, the trust in its signer, or the signer's identity.
+    """A signature does not hold: its integrity, the trust in its signer, the signer's identity, or a policy.
 
     Args:
         message: The verdict in one sentence.
-        report: All that was found; see `tokensign.verification.VerificationReport`.
+        report: All that was found; see `tokensign.report.VerificationReport`.
         hint: What the user can do next.
     """
 
@@ -210,6 +214,14 @@ class UntrustedError(TokensignError):
     """A certificate cannot be trusted: no path to an anchor, expired, revoked, or not meant for this use."""
 
     exit_code = 1
+
+
+class PolicyError(UntrustedError):
+    """A certificate that the user's rules refuse, wherever it leads.
+
+    Its algorithms are too weak, it lacks the certificate policies that are demanded, or nothing tells whether
+    it was revoked although that is demanded.
+    """
 
 
 class SigningError(TokensignError):
@@ -229,3 +241,9 @@ class FileError(TokensignError):
 
 class OutputExistsError(FileError):
     """The output exists already; nothing is overwritten unless asked."""
+
+
+class NetworkError(TokensignError):
+    """A server gave no answer, or none that may be taken: in time, in size, or because of where it is."""
+
+    exit_code = 5

@@ -5,10 +5,25 @@ The file is TOML, `config.toml` in the user's configuration folder or named by -
     module = "/usr/lib/softhsm/libsofthsm2.so"
     token = "acme"
     pin-source = "file:pin"
-    trust = ["anchors/", "partner-ca.pem"]
+    trust = ["anchors/", "partner-ca.pem", "store:partners", "system"]
     require-non-extractable = true
     token-timeout = 60
     agent = true
+
+    [stores.partners]                     # --trust store:partners
+    files = ["partners/", "partners.p12"]
+    password-source = "file:p12-password"
+
+    [policy]                              # what is asked of certificate policies (RFC 5280 section 6.1.1)
+    initial = ["2.16.840.1.101.3.2.1.48.1"]
+    explicit = true
+    inhibit-any = true
+    inhibit-mapping = true
+
+    [revocation]                          # whether certificates were revoked, as --revocation has it
+    mode = "prefer"
+    fetch = true                          # ask OCSP responders, and get CRLs and issuers' certificates
+    allow-private = ["10.0.0.0/8"]        # networks that are not public and may be asked all the same
 
 Paths in it are relative to its folder. A key that is not known is an error, so that no typing mistake
 weakens anything.
@@ -18,21 +33,99 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tokensign.errors import ConfigurationError
 
-__all__ = ["PIN_SOURCES", "Settings", "default_config_path", "load_settings", "token_timeout"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "PIN_SOURCES",
+    "STORE_PREFIX",
+    "SYSTEM_STORE",
+    "PolicySettings",
+    "RevocationSettings",
+    "Settings",
+    "StoreSettings",
+    "default_config_path",
+    "load_settings",
+    "token_timeout",
+]
 
 PIN_SOURCES: Final = "prompt, env:NAME, file:PATH, fd:N, keyring:SERVICE, credential:NAME, pinentry or pad"
 """The forms in which it is said where a PIN comes from."""
 
-_TEXT_KEYS: Final = ("module", "token", "pin-source")
-_LIST_KEYS: Final = ("trust",)
-_SWITCHES: Final = ("require-non-extractable", "agent")
-_NUMBERS: Final = ("token-timeout",)
+SYSTEM_STORE: Final = "system"
+"""Names the system's trust anchors where a file could stand; a file of that name is written ./system."""
+STORE_PREFIX: Final = "store:"
+"""Before the name of a store of the configuration, where a file could stand."""
+
+_TEXT, _LIST, _FLAG, _TABLE = "a text", "a list of texts", "true or false", "a table"
+_NUMBER = "a number"
+_KEYS: Final = {
+    "module": _TEXT,
+    "token": _TEXT,
+    "pin-source": _TEXT,
+    "trust": _LIST,
+    "stores": _TABLE,
+    "policy": _TABLE,
+    "revocation": _TABLE,
+    "require-non-extractable": _FLAG,
+    "agent": _FLAG,
+    "token-timeout": _NUMBER,
+}
+_STORE_KEYS: Final = {"files": _LIST, "password-source": _TEXT}
+_POLICY_KEYS: Final = {"initial": _LIST, "explicit": _FLAG, "inhibit-any": _FLAG, "inhibit-mapping": _FLAG}
+_REVOCATION_KEYS: Final = {"mode": _TEXT, "fetch": _FLAG, "allow-private": _LIST}
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """A named store of trust anchors.
+
+    Attributes:
+        files: Files and folders with trust anchors.
+        password_source: Where the password of PKCS#12 files comes from, or None.
+    """
+
+    files: tuple[Path, ...]
+    password_source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """What is asked of certificate policies (RFC 5280 section 6.1.1, c to g).
+
+    Attributes:
+        initial: The acceptable policies, dotted; empty for any.
+        explicit: Whether a path must be valid for one of them.
+        inhibit_any: Whether anyPolicy in certificates does not count.
+        inhibit_mapping: Whether CAs may not map policies.
+    """
+
+    initial: tuple[str, ...] = ()
+    explicit: bool = False
+    inhibit_any: bool = False
+    inhibit_mapping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationSettings:
+    """How it is found out whether certificates were revoked.
+
+    Attributes:
+        mode: "off", "prefer" or "require", or None where that is not said.
+        fetch: Whether servers are asked, or None where that is not said.
+        allow_private: Networks that are not public and may be asked all the same.
+    """
+
+    mode: Literal["off", "prefer", "require"] | None = None
+    fetch: bool | None = None
+    allow_private: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +136,11 @@ class Settings:
         module: The PKCS#11 module, or None.
         token: Label or URI of the token, or None.
         pin_source: Where the PIN comes from, or None.
-        trust: Files and folders with trust anchors.
+        trust: Where trust anchors come from, as --trust has it: files and folders, SYSTEM_STORE, STORE_PREFIX
+            and a name.
+        stores: The named stores.
+        policy: What is asked of certificate policies.
+        revocation: How it is found out whether certificates were revoked.
         require_non_extractable: Whether to sign and decrypt only with keys of which the token says that they
             were never outside.
         token_timeout: Seconds after which a token that has not answered is taken for hanging, or None.
@@ -53,7 +150,10 @@ class Settings:
     module: Path | None = None
     token: str | None = None
     pin_source: str | None = None
-    trust: tuple[Path, ...] = ()
+    trust: tuple[str, ...] = ()
+    stores: Mapping[str, StoreSettings] = field(default_factory=dict)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    revocation: RevocationSettings = field(default_factory=RevocationSettings)
     require_non_extractable: bool = False
     token_timeout: float | None = None
     agent: bool = False
@@ -89,7 +189,7 @@ def load_settings(path: Path | None = None) -> Settings:
         ) from error
     except ValueError as error:  # broken TOML, or not UTF-8
         raise ConfigurationError(f"the configuration file {file} is broken: {error}") from error
-    _check(content, file)
+    _check(content, _KEYS, f"{file}:")
     if "pin-value=" in content.get("token", "").lower():
         raise ConfigurationError(
             f"{file}: a PIN does not belong in a configuration file, and the token's URI has a pin-value",
@@ -100,8 +200,11 @@ def load_settings(path: Path | None = None) -> Settings:
     return Settings(
         module=_path(module, folder) if module else None,
         token=content.get("token"),
-        pin_source=_pin_source(content.get("pin-source"), folder),
-        trust=tuple(_path(entry, folder) for entry in content.get("trust", ())),
+        pin_source=_source(content.get("pin-source"), folder),
+        trust=tuple(_anchors(entry, folder) for entry in content.get("trust", ())),
+        stores={name: _store(table, folder, file, name) for name, table in content.get("stores", {}).items()},
+        policy=_policy(content.get("policy", {}), file),
+        revocation=_revocation(content.get("revocation", {}), file),
         require_non_extractable=content.get("require-non-extractable", False),
         token_timeout=token_timeout(content.get("token-timeout")),
         agent=content.get("agent", False),
@@ -131,28 +234,70 @@ def token_timeout(given: str | float | None) -> float | None:
     return seconds
 
 
-def _check(content: dict[str, Any], file: Path) -> None:
+def _check(content: Any, known: Mapping[str, str], where: str) -> None:  # noqa: ANN401 - of any type in TOML
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{where} a table is needed here")
     for key, value in content.items():
-        if key in _TEXT_KEYS:
-            fits = isinstance(value, str)
-        elif key in _LIST_KEYS:
-            fits = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
-        elif key in _SWITCHES:
-            fits = isinstance(value, bool)
-        elif key in _NUMBERS:
-            fits = isinstance(value, int | float) and not isinstance(value, bool)
-        else:
-            known = ", ".join((*_TEXT_KEYS, *_LIST_KEYS, *_SWITCHES, *_NUMBERS))
-            raise ConfigurationError(f"{file}: {key!r} is not a setting", hint=f"settings are: {known}")
-        if not fits:
-            raise ConfigurationError(f"{file}: the setting {key!r} has the wrong type")
+        if key not in known:
+            names = ", ".join(known)
+            raise ConfigurationError(f"{where} {key!r} is not a setting", hint=f"settings are: {names}")
+        fits = {
+            _TEXT: isinstance(value, str),
+            _LIST: isinstance(value, list) and all(isinstance(entry, str) for entry in value),
+            _FLAG: isinstance(value, bool),
+            _TABLE: isinstance(value, dict),
+            _NUMBER: isinstance(value, int | float) and not isinstance(value, bool),
+        }
+        if not fits[known[key]]:
+            raise ConfigurationError(
+                f"{where} the setting {key!r} has the wrong type", hint=f"it is {known[key]}"
+            )
+
+
+def _store(table: Any, folder: Path, file: Path, name: str) -> StoreSettings:  # noqa: ANN401 - as above
+    where = f"{file}: [stores.{name}]:"
+    _check(table, _STORE_KEYS, where)
+    if not table.get("files"):
+        raise ConfigurationError(f"{where} the store has no files", hint='write files = ["ca.pem"]')
+    return StoreSettings(
+        files=tuple(_path(entry, folder) for entry in table["files"]),
+        password_source=_source(table.get("password-source"), folder),
+    )
+
+
+def _policy(table: dict[str, Any], file: Path) -> PolicySettings:
+    _check(table, _POLICY_KEYS, f"{file}: [policy]:")
+    return PolicySettings(
+        initial=tuple(table.get("initial", ())),
+        explicit=table.get("explicit", False),
+        inhibit_any=table.get("inhibit-any", False),
+        inhibit_mapping=table.get("inhibit-mapping", False),
+    )
+
+
+def _revocation(table: dict[str, Any], file: Path) -> RevocationSettings:
+    where = f"{file}: [revocation]:"
+    _check(table, _REVOCATION_KEYS, where)
+    mode = table.get("mode")
+    if mode not in {None, "off", "prefer", "require"}:
+        raise ConfigurationError(f"{where} {mode!r} is not a mode", hint="modes are: off, prefer, require")
+    try:
+        networks = tuple(map(ip_network, table.get("allow-private", ())))
+    except ValueError as error:
+        raise ConfigurationError(f"{where} {error}", hint='write "10.0.0.0/8" or "fd00::/8"') from error
+    return RevocationSettings(mode, table.get("fetch"), networks)
 
 
 def _path(entry: str, folder: Path) -> Path:
     return folder / Path(entry).expanduser()
 
 
-def _pin_source(spec: str | None, folder: Path) -> str | None:
+def _anchors(entry: str, folder: Path) -> str:
+    is_store = entry == SYSTEM_STORE or entry.startswith(STORE_PREFIX)
+    return entry if is_store else str(_path(entry, folder))
+
+
+def _source(spec: str | None, folder: Path) -> str | None:
     if spec and spec.startswith("file:"):
         return f"file:{_path(spec.removeprefix('file:'), folder)}"
     return spec

@@ -1,8 +1,12 @@
-"""Is this signature good? Integrity, trust and identity as three verdicts in one report.
+"""Is this signature good? Integrity, trust, identity and policy as four verdicts in one report.
 
 A signature holds when the content is what was signed (integrity), the signer's certificate leads to a
-trust anchor and was issued for this use (trust), and it belongs to the person who was expected
-(identity). Each is judged by itself, because a person who must decide needs to know which one failed.
+trust anchor and was issued for this use (trust), it belongs to the person who was expected (identity), and
+the user's own rules about algorithms, certificate policies and revocation are kept (policy). Each is judged
+by itself, because a person who must decide needs to know which one failed.
+
+Where timestamps prove that a signature existed at a time, its certificate is judged at that time: what
+happened to it later does no harm (`tokensign.cades.validate`).
 
 Countersignatures are judged likewise, and told beneath the signature that they sign. A bad one does not make
 the message bad, because anybody can add one to a message on its way; whoever needs one asks for it with
@@ -11,25 +15,37 @@ the message bad, because anybody can add one to a message on its way; whoever ne
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
+from tokensign.cades.levels import Level
+from tokensign.cades.validate import TimeEvidence, archive_digests, check_timestamps, level_reached
 from tokensign.cms.content_info import CONTENT_TYPE_NAMES
 from tokensign.cms.signed_data import read_signed_data
 from tokensign.cms.verify import SignerResult, verify_signatures
-from tokensign.errors import TokensignError, UntrustedError, UsageError, VerificationError
+from tokensign.errors import (
+    LegacyAlgorithmError,
+    PolicyError,
+    TokensignError,
+    UntrustedError,
+    UsageError,
+    VerificationError,
+)
 from tokensign.files import chunks, open_output, spool
+from tokensign.pki.revocation import RevokedCertificateError
+from tokensign.pki.timestamping import Material
 from tokensign.pki.trust import validate_path
+from tokensign.report import SignerReport, Status, Verdict, VerificationReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tokensign.certificates import Certificate
     from tokensign.cms.signed_data import SignedData
     from tokensign.pki.policy import TrustPolicy
+    from tokensign.pki.validated_path import RevocationEvidence, ValidatedPath
 
 __all__ = [
     "Expectations",
@@ -40,142 +56,6 @@ __all__ = [
     "verify",
     "verify_to_file",
 ]
-
-
-class Status(enum.Enum):
-    """The outcome of one check."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    NOT_CHECKED = "not-checked"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The outcome of one check, and why.
-
-    Attributes:
-        status: The outcome.
-        reason: In plain words.
-        hint: What the user can do next, or None.
-    """
-
-    status: Status
-    reason: str
-    hint: str | None = None
-
-    @classmethod
-    def of_error(cls, error: TokensignError) -> Verdict:
-        """A failure with the words of an error."""
-        return cls(Status.FAILED, error.message, error.hint)
-
-    def to_json(self) -> dict[str, Any]:
-        """As the JSON report has it."""
-        return {"status": self.status.value, "reason": self.reason, "hint": self.hint}
-
-
-@dataclass(frozen=True, slots=True)
-class SignerReport:
-    """All that was found about one signature.
-
-    Attributes:
-        certificate: The signer's, or None where it is not at hand.
-        identifier: How the message names the signer.
-        scheme: How it was signed, or None where that is not known here.
-        signing_time: What the signer says about the time, or None.
-        integrity: Whether the content is what was signed.
-        trust: Whether the certificate leads to a trust anchor and may sign this.
-        identity: Whether it belongs to the expected address.
-        path: From the signer's certificate to the anchor; empty unless `trust` passed.
-        countersignatures: What was found about the signatures over this one; they decide about this one only
-            through `witness`.
-        witness: Whether a countersignature holds, where one was asked for, else None.
-    """
-
-    certificate: Certificate | None
-    identifier: str
-    scheme: str | None
-    signing_time: datetime | None
-    integrity: Verdict
-    trust: Verdict
-    identity: Verdict
-    path: tuple[Certificate, ...] = ()
-    countersignatures: tuple[SignerReport, ...] = ()
-    witness: Verdict | None = None
-
-    @property
-    def verdicts(self) -> dict[str, Verdict]:
-        """The three verdicts by name, and that on the witness where one was asked for."""
-        verdicts = {"integrity": self.integrity, "trust": self.trust, "identity": self.identity}
-        return verdicts | ({"witness": self.witness} if self.witness else {})
-
-    @property
-    def holds(self) -> bool:
-        """Whether no verdict failed and the integrity was proved."""
-        return self.integrity.status is Status.PASSED and not self.failure
-
-    @property
-    def failure(self) -> Verdict | None:
-        """The first failed verdict."""
-        return next((entry for entry in self.verdicts.values() if entry.status is Status.FAILED), None)
-
-    @property
-    def name(self) -> str:
-        """What to call the signer."""
-        return self.certificate.subject if self.certificate else self.identifier
-
-    def to_json(self) -> dict[str, Any]:
-        """As the JSON report has it."""
-        certificate = self.certificate
-        return {
-            "signer": self.name,
-            "emails": list(certificate.emails) if certificate else [],
-            "issuer": certificate.issuer if certificate else None,
-            "serial_number": f"{certificate.serial_number:x}" if certificate else None,
-            "certificate_sha256": certificate.sha256.hex() if certificate else None,
-            "scheme": self.scheme,
-            "signing_time": self.signing_time.isoformat() if self.signing_time else None,
-            "path": [entry.subject for entry in self.path],
-            "holds": self.holds,
-            **{name: verdict.to_json() for name, verdict in self.verdicts.items()},
-            "countersignatures": [entry.to_json() for entry in self.countersignatures],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class VerificationReport:
-    """All that was found about a signed message.
-
-    Attributes:
-        content_type: What was signed, in words.
-        detached: Whether the content travelled beside the signature.
-        signers: One report a signature.
-        moment: The time at which certificates were judged.
-        any_signer: Whether one good signature is enough.
-    """
-
-    content_type: str
-    detached: bool
-    signers: tuple[SignerReport, ...]
-    moment: datetime
-    any_signer: bool = False
-
-    @property
-    def holds(self) -> bool:
-        """Whether all signatures hold, and there is one at all; with `any_signer`, whether one does."""
-        return bool(self.signers) and (any if self.any_signer else all)(
-            signer.holds for signer in self.signers
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as one JSON document; its keys are stable."""
-        return {
-            "holds": self.holds,
-            "content_type": self.content_type,
-            "detached": self.detached,
-            "verified_at": self.moment.isoformat(),
-            "signers": [signer.to_json() for signer in self.signers],
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +71,7 @@ class Expectations:
         any_signer: One good signature among several is enough.
         legacy: Accept SHA-1, MD5 and short RSA keys in the signature.
         countersigned: Each signature must have a countersignature that holds.
+        level: The level of CAdES that each signature must have at least, or None.
     """
 
     trust: TrustPolicy | None
@@ -200,6 +81,7 @@ class Expectations:
     any_signer: bool = False
     legacy: bool = False
     countersigned: bool = False
+    level: Level | None = None
 
 
 def verify(
@@ -266,19 +148,33 @@ def _verify(
     copy: Callable[[bytes], object] | None,
 ) -> VerificationReport:
     message = read_signed_data(signature)
-    moment = expectations.moment or datetime.now(UTC)
+    digests = {digest.name: digest.new() for digest in archive_digests(message)}
+
+    def received(piece: bytes) -> None:
+        for state in digests.values():
+            state.update(piece)
+        if copy is not None:
+            copy(piece)
+
     results = verify_signatures(
         message,
         _content_of(message, content),
         certificates=expectations.certificates,
         legacy=expectations.legacy,
-        copy=copy,
+        copy=received,
+    )
+    judge = _Judge(
+        message,
+        expectations,
+        expectations.moment or datetime.now(UTC),
+        {name: state.digest() for name, state in digests.items()},
+        Material.of(message, certificates=expectations.certificates) if expectations.trust else Material(),
     )
     report = VerificationReport(
         content_type=CONTENT_TYPE_NAMES.get(message.content_type, message.content_type),
         detached=message.content is None,
-        signers=tuple(_judge_signer(result, message, expectations, moment) for result in results),
-        moment=moment,
+        signers=tuple(map(judge.signer, results)),
+        moment=judge.moment,
         any_signer=expectations.any_signer,
     )
     if not report.holds:
@@ -299,53 +195,160 @@ def _content_of(message: SignedData, content: BinaryIO | None) -> Iterator[bytes
     return chunks(content)
 
 
-def _judge_signer(
-    result: SignerResult, message: SignedData, expectations: Expectations, moment: datetime
-) -> SignerReport:
-    report = _judge(result, message, expectations, moment, "the content is what was signed")
-    return replace(
-        report,
-        identity=_judge_identity(result.certificate, expectations.email),
-        witness=_judge_witness(report.countersignatures) if expectations.countersigned else None,
-    )
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What was found about a signer's certificate."""
+
+    trust: Verdict
+    policy: Verdict
+    path: ValidatedPath | None = None
+    revocation: tuple[RevocationEvidence, ...] = ()
 
 
-def _judge(
-    result: SignerResult, message: SignedData, expectations: Expectations, moment: datetime, intact: str
-) -> SignerReport:
-    """All but the identity: of countersigners nobody in particular is expected."""
-    path: tuple[Certificate, ...] = ()
-    if expectations.trust is None:
-        trust = Verdict(Status.NOT_CHECKED, "no trust anchor was given")
-    elif result.certificate is None:
-        trust = Verdict(Status.FAILED, "the signer's certificate is not at hand")
-    else:
-        intermediates = (*message.certificates, *expectations.certificates)
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """What every signature of a message is held against.
+
+    Attributes:
+        message: The message.
+        expectations: What its user expects.
+        moment: The time of the verification.
+        content_digests: The hash values of the content that archive timestamps need.
+        material: What came along and may help to validate paths.
+    """
+
+    message: SignedData
+    expectations: Expectations
+    moment: datetime
+    content_digests: Mapping[str, bytes]
+    material: Material
+
+    def signer(self, result: SignerResult) -> SignerReport:
+        """All verdicts on a signature of the message."""
+        time = self._time(result)
+        report = self._report(
+            result,
+            "the content is what was signed",
+            _judge_identity(result.certificate, self.expectations.email),
+            time,
+        )
+        if self.expectations.countersigned:
+            report = replace(report, witness=_judge_witness(report.countersignatures))
+        if report.holds and report.path is not None:
+            report = replace(report, level=level_reached(time, report.path))
+        return self._held_to_level(report)
+
+    def _held_to_level(self, report: SignerReport) -> SignerReport:
+        """A signature that holds, but has not the level that it must have, fails by policy."""
+        wanted = self.expectations.level
+        if wanted is None or not report.holds or (report.level is not None and wanted <= report.level):
+            return report
+        reached = report.level or Level.B_B
+        hint = "raise it with `tokensign timestamp extend`, as long as its certificates are valid"
+        refusal = Verdict(Status.FAILED, f"{wanted} is demanded, and the signature is {reached}", hint)
+        return replace(report, policy=refusal, level=None)
+
+    def _countersigner(self, result: SignerResult) -> SignerReport:
+        """The same for a signature over a signature, at the time of the verification."""
+        return self._report(
+            result,
+            "the signature above is what was signed",
+            Verdict.not_checked("no address is expected of a countersigner"),
+            TimeEvidence(),
+        )
+
+    def _report(
+        self, result: SignerResult, intact: str, identity: Verdict, time: TimeEvidence
+    ) -> SignerReport:
+        at = time.existed_at or self.moment
+        standing = self._standing(result, at)
+        integrity, policy = Verdict.passed(intact), standing.policy
+        if isinstance(result.error, LegacyAlgorithmError):
+            integrity = Verdict.not_checked("not checked, because a policy refuses the algorithms")
+            policy = Verdict.of_error(result.error)
+        elif error := result.error or time.broken:
+            integrity = Verdict.of_error(error)
+        return SignerReport(
+            certificate=result.certificate,
+            identifier=str(result.signer.identifier),
+            scheme=str(result.scheme) if result.scheme else None,
+            signing_time=result.signing_time,
+            judged_at=at,
+            integrity=integrity,
+            trust=standing.trust,
+            identity=identity,
+            policy=policy,
+            path=standing.path,
+            revocation=standing.revocation,
+            time=time,
+            countersignatures=tuple(map(self._countersigner, result.countersignatures)),
+        )
+
+    def _time(self, result: SignerResult) -> TimeEvidence:
         try:
-            path = validate_path(result.certificate, intermediates, expectations.trust, moment)
-            trust = Verdict(Status.PASSED, f"issued under {path[-1].subject}")
+            return check_timestamps(
+                self.message,
+                result.signer,
+                self.content_digests,
+                self.expectations.trust,
+                self.moment,
+                self.expectations.certificates,
+            )
+        except TokensignError as error:  # more than can be looked at, or not to be read
+            return TimeEvidence(broken=error)
+
+    def _standing(self, result: SignerResult, at: datetime) -> _Standing:
+        policy = self.expectations.trust
+        if policy is None:
+            unjudged = Verdict.not_checked("only the signature was looked at")
+            return _Standing(Verdict.not_checked("no trust anchor was given"), unjudged)
+        unjudged = Verdict.not_checked("there is no valid path to judge")
+        if result.certificate is None:
+            return _Standing(Verdict(Status.FAILED, "the signer's certificate is not at hand"), unjudged)
+        known = self.material
+        try:
+            path = validate_path(
+                result.certificate, known.certificates, policy, at, embedded=known.revocation
+            )
+        except PolicyError as error:
+            undecided = Verdict.not_checked("not decided, because a policy refuses the certificates")
+            return _Standing(undecided, Verdict.of_error(error))
+        except RevokedCertificateError as error:
+            return _Standing(Verdict.of_error(error), unjudged, revocation=error.evidence)
         except UntrustedError as error:
-            trust = Verdict.of_error(error)
-    return SignerReport(
-        certificate=result.certificate,
-        identifier=str(result.signer.identifier),
-        scheme=str(result.scheme) if result.scheme else None,
-        signing_time=result.signing_time,
-        integrity=Verdict.of_error(result.error) if result.error else Verdict(Status.PASSED, intact),
-        trust=trust,
-        identity=Verdict(Status.NOT_CHECKED, "no address is expected of a countersigner"),
-        path=path,
-        countersignatures=tuple(
-            _judge(entry, message, expectations, moment, "the signature above is what was signed")
-            for entry in result.countersignatures
-        ),
-    )
+            return _Standing(Verdict.of_error(error), unjudged)
+        return _Standing(
+            Verdict.passed(f"issued under {path[-1].subject}"),
+            Verdict.passed(self._rules_kept(policy, path)),
+            path,
+            path.revocation,
+        )
+
+    def _rules_kept(self, policy: TrustPolicy, path: ValidatedPath) -> str:
+        """Which rules there were, and what is known of revocation."""
+        legacy = policy.legacy or self.expectations.legacy
+        parts = ["old algorithms are accepted" if legacy else "the algorithms are strong"]
+        if policy.policies.require_explicit_policy:
+            parts.append("the certificate policies are as demanded")
+        asked = {*path.certificates[:-1]}
+        told = {entry.certificate for entry in path.revocation if entry.status == "good"}
+        if not asked:
+            pass  # an anchor is revoked by taking it away
+        elif policy.revocation == "off":
+            parts.append("nobody asked whether certificates were revoked")
+        elif asked <= told:
+            parts.append("no certificate was revoked")
+        elif told:
+            parts.append(f"revocation is known for {len(asked & told)} of {len(asked)} certificates")
+        else:
+            parts.append("nothing tells whether certificates were revoked")
+        return "; ".join(parts)
 
 
 def _judge_witness(countersignatures: Sequence[SignerReport]) -> Verdict:
     good = next((entry for entry in countersignatures if entry.holds), None)
     if good is not None:
-        return Verdict(Status.PASSED, f"countersigned by {good.name}")
+        return Verdict.passed(f"countersigned by {good.name}")
     if countersignatures and (failure := countersignatures[0].failure):
         reason = f"no countersignature holds; that of {countersignatures[0].name}: {failure.reason}"
         return Verdict(Status.FAILED, reason, failure.hint)
@@ -354,22 +357,20 @@ def _judge_witness(countersignatures: Sequence[SignerReport]) -> Verdict:
 
 def _judge_identity(certificate: Certificate | None, email: str | None) -> Verdict:
     if email is None:
-        return Verdict(Status.NOT_CHECKED, "no address was expected")
+        return Verdict.not_checked("no address was expected")
     if certificate is None:
         return Verdict(Status.FAILED, "the signer's certificate is not at hand")
     if certificate.belongs_to(email):
-        return Verdict(Status.PASSED, f"the certificate belongs to {email}")
+        return Verdict.passed(f"the certificate belongs to {email}")
     owners = ", ".join(certificate.emails) or "nobody with an e-mail address"
     return Verdict(Status.FAILED, f"the certificate belongs to {owners}, not to {email}")
 
 
 def _failure(report: VerificationReport) -> VerificationError:
     failed = [signer for signer in report.signers if not signer.holds]
-    verdict = failed[0].failure
-    reason = verdict.reason if verdict else "its integrity was not proved"
     others = f" (and {len(failed) - 1} more signatures fail)" if len(failed) > 1 else ""
     return VerificationError(
-        f"the signature of {failed[0].name} does not hold: {reason}{others}",
+        f"the signature of {failed[0].name} does not hold: {failed[0].reason}{others}",
         report=report,
-        hint=verdict.hint if verdict else None,
+        hint=failed[0].failure.hint if failed[0].failure else None,
     )

@@ -204,10 +204,11 @@ class Authority:
         email: str | None = None,
         days: tuple[int, int] = (-30, 30),
         usages: Sequence[str] = ("digital_signature", "key_encipherment"),
+        crl: str | None = None,
     ) -> bytes:
-        """A certificate for the key of a request, PEM; `days` are counted from today."""
+        """A certificate for the key of a request, PEM; `days` are counted from today, `crl` is a URL."""
         public_key = x509.load_pem_x509_csr(request).public_key()
-        return self.issue_for(public_key, subject, email=email, days=days, usages=usages)
+        return self.issue_for(public_key, subject, email=email, days=days, usages=usages, crl=crl)
 
     def issue_for(
         self,
@@ -217,10 +218,14 @@ class Authority:
         email: str | None = None,
         days: tuple[int, int] = (-30, 30),
         usages: Sequence[str],
+        crl: str | None = None,
     ) -> bytes:
         """A certificate for a key that cannot sign a request, PEM."""
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject, _validate=False)])
         names = [x509.SubjectAlternativeName([x509.RFC822Name(email)])] if email else []
+        if crl is not None:
+            point = x509.DistributionPoint([x509.UniformResourceIdentifier(crl)], None, None, None)
+            names.append(x509.CRLDistributionPoints([point]))
         purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
         return self._issue(public_key, name, dict.fromkeys(usages, True), days, purposes, *names)
 

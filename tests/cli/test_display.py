@@ -135,8 +135,9 @@ def test_large_content_beside_its_large_message_gets_one_progress_bar(terminal: 
 
 
 def test_terminal_gets_colours_and_a_pipe_does_not(terminal: Terminal) -> None:
-    assert "\x1b[" in on_terminal(terminal, "key", "list")[0]
-    assert "\x1b[" not in terminal.run("key", "list").text
+    for command in (("key", "list"), ("verify", "signed.p7m", "--trust", "ca.pem")):
+        assert "\x1b[" in on_terminal(terminal, *command)[0]
+        assert "\x1b[" not in terminal.run(*command).text
 
 
 def test_table_is_not_folded_in_a_pipe(terminal: Terminal) -> None:

@@ -43,7 +43,8 @@ def test_commands_are_those_of_the_contract() -> None:
         "demo", "doctor", "token list", "token init", "token info", "token change-pin", "token unblock-pin",
         "key generate", "key list", "key show", "key delete", "key check", "cert request", "cert self-sign",
         "cert import", "cert list", "cert show", "cert export", "sign", "verify", "encrypt", "decrypt",
-        "authenticate", "digest", "compress", "decompress", "certs", "inspect",
+        "authenticate", "digest", "compress", "decompress", "certs", "inspect", "timestamp query",
+        "timestamp verify", "timestamp extend",
         "agent start", "agent status", "agent lock", "agent unlock", "agent stop",
     }  # fmt: skip
 

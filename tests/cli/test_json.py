@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from reports import check_document
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Terminal
@@ -44,7 +46,7 @@ DOCUMENTS: dict[tuple[str, ...], Any] = {
     ("cert", "export", "alice", "-o", "exported.pem"): STORED | {"output"},
     ("sign", "letter.txt", "--key", "alice"): {"output", "form", "detached", "signers"},
     ("verify", "signed.p7m", "--trust", "ca.pem"): {
-        "holds", "content_type", "detached", "verified_at", "signers",
+        "verdict", "summary", "failed", "holds", "content_type", "detached", "verified_at", "signers",
     },
     ("encrypt", "letter.txt", "--to", "bob.pem"): {"output", "form", "cipher", "key_transport", "recipients"},
     ("decrypt", "secret.p7m", "-o", "back.txt"): {
@@ -81,6 +83,31 @@ def test_document_has_its_keys_and_stands_alone(terminal: Terminal, command: tup
         assert all(set(entry) == expected[0] for entry in finished.json)
     else:
         assert set(finished.json) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "failed"),
+    [
+        (("--trust", "ca.pem", "--crl", "none-revoked.crl", "--ocsp", "alice-good.ocsp"), 0, []),
+        (("--signature-only",), 0, []),
+        (("--trust", "bob.pem"), 1, ["trust"]),
+        (
+            ("--trust", "ca.pem", "--ocsp", "alice-revoked.ocsp", "--email", "x@acme.example"),
+            1,
+            ["trust", "identity"],
+        ),
+        (("--trust", "ca.pem", "--revocation", "require"), 1, ["policy"]),
+        (("--trust", "ca.pem", "--countersigned"), 1, ["witness"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_report_is_what_its_schema_promises(
+    terminal: Terminal, options: tuple[str, ...], code: int, failed: list[str]
+) -> None:
+    printed = terminal.run("verify", "signed.p7m", *options, "--json", "--report", "report.json", code=code)
+    check_document(printed.json)
+    assert printed.json["failed"] == failed
+    assert json.loads(terminal.read("report.json")) == printed.json
 
 
 @pytest.mark.parametrize(

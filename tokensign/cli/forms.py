@@ -1,4 +1,4 @@
-"""The forms in which a command writes a CMS message."""
+"""The forms in which a command writes a CMS message, and the levels of its signatures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from tokensign.files import STANDARD_STREAM, spool
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FORMS", "message_of", "written_as", "written_as_smime"]
+__all__ = ["FORMS", "LEVELS", "message_of", "written_as", "written_as_smime"]
 
 FORMS: Final = click.Choice(["der", "pem", "smime"])
+LEVELS: Final = click.Choice(["b-b", "b-t", "b-lt", "b-lta"])
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "agent": ("tokensign.cli.agent", "agent", "Keep a login open, so that the PIN is asked for once."),
     "sign": ("tokensign.cli.sign", "sign", "Sign a file."),
     "verify": ("tokensign.cli.verify", "verify", "Verify a signature."),
+    "timestamp": ("tokensign.cli.timestamp", "timestamp", "Prove when data and signatures existed."),
     "encrypt": ("tokensign.cli.encrypt", "encrypt", "Encrypt a file to certificates and passwords."),
     "decrypt": ("tokensign.cli.decrypt", "decrypt", "Decrypt a file, or check one with a code or digest."),
     "authenticate": ("tokensign.cli.authenticate", "authenticate", "Put a code to a file for recipients."),

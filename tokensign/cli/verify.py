@@ -10,36 +10,68 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from tokensign.cli.command import PATH, Cli, Command
-from tokensign.cli.inputs import MOMENT, read_certificates, trust_anchors
+from tokensign.cli.forms import LEVELS
+from tokensign.cli.inputs import (
+    MOMENT,
+    NETWORK,
+    certificate_policies,
+    intermediate_certificates,
+    revocation_settings,
+    trust_anchors,
+)
 from tokensign.errors import VerificationError
 from tokensign.files import STANDARD_STREAM, open_input, open_output, read_small
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
+    from ipaddress import IPv4Network, IPv6Network
 
-    from tokensign.pki.policy import TrustPolicy
+    from tokensign.certificates import Certificate
+    from tokensign.pki.policy import PolicyInputs, TrustPolicy
+    from tokensign.settings import RevocationSettings
     from tokensign.smime.unwrap import OpenedMessage
-    from tokensign.verification import Expectations, SignerReport, VerificationReport
+    from tokensign.verification import Expectations, VerificationReport
 
 __all__ = ["verify"]
-
-_MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "not-checked": ("-", "yellow")}
 
 
 @click.command(cls=Command)
 @click.argument("signature", metavar="SIGNATURE", type=PATH)
 @click.option("--content", metavar="FILE", type=PATH, help="What was signed, for a detached signature.")
-@click.option("--trust", metavar="FILE", type=PATH, multiple=True, help="Trust anchors: files or folders.")
 @click.option(
-    "--untrusted", metavar="FILE", type=PATH, multiple=True, help="Certificates to build paths from."
+    "--trust",
+    metavar="FILE",
+    type=PATH,
+    multiple=True,
+    help="Trust anchors: files, folders, `system`, or `store:NAME` of the configuration.",
+)
+@click.option(
+    "--trust-password-source",
+    metavar="SPEC",
+    help="Where the password of a PKCS#12 file of --trust comes from.",
+)
+@click.option(
+    "--untrusted",
+    metavar="FILE",
+    type=PATH,
+    multiple=True,
+    help="Certificates to build paths from: files, or the pkcs11: URI of a token.",
 )
 @click.option("--crl", metavar="FILE", type=PATH, multiple=True, help="Certificate revocation lists.")
 @click.option("--ocsp", metavar="FILE", type=PATH, multiple=True, help="OCSP responses.")
 @click.option(
     "--revocation",
     type=click.Choice(["off", "prefer", "require"]),
-    help="Ask for revocation information. [default: prefer if any is given, else off]",
+    help="Whether certificates were revoked: use what is at hand and ask their servers for what is missing"
+    " (prefer), and refuse where nothing tells (require). [default: prefer, and ask no server]",
+)
+@click.option("--no-fetch", is_flag=True, help="Ask no server, for nothing.")
+@click.option(
+    "--allow-private",
+    metavar="NETWORK",
+    type=NETWORK,
+    multiple=True,
+    help="Servers in this network may be asked, though it is not public.",
 )
 @click.option(
     "--at", "moment", type=MOMENT, metavar="TIME", help="Judge certificates at this time. [default: now]"
@@ -52,7 +84,16 @@ _MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "not-checked": (
     show_default=True,
     help="What the signer's certificate must be meant for.",
 )
+@click.option("--policy", "policies", metavar="OID", multiple=True, help="Acceptable certificate policies.")
+@click.option(
+    "--explicit-policy",
+    is_flag=True,
+    help="The path must be valid for one of them (or, without --policy, for any).",
+)
+@click.option("--inhibit-any-policy", is_flag=True, help="anyPolicy in certificates does not count.")
+@click.option("--inhibit-policy-mapping", is_flag=True, help="CAs may not map policies.")
 @click.option("--countersigned", is_flag=True, help="Each signature must have a good countersignature.")
+@click.option("--level", type=LEVELS, help="The level of CAdES that each signature must have at least.")
 @click.option("--any-signer", is_flag=True, help="One good signature is enough.")
 @click.option("--signature-only", is_flag=True, help="Check the signature and nobody's certificate.")
 @click.option("--legacy", is_flag=True, help="Accept SHA-1, MD5 and short RSA keys of old messages.")
@@ -67,14 +108,22 @@ def verify(
     signature: str,
     content: str | None,
     trust: tuple[str, ...],
+    trust_password_source: str | None,
     untrusted: tuple[str, ...],
     crl: tuple[str, ...],
     ocsp: tuple[str, ...],
     revocation: str | None,
+    no_fetch: bool,
+    allow_private: tuple[IPv4Network | IPv6Network, ...],
     moment: datetime | None,
     email: str | None,
     purpose: str,
+    policies: tuple[str, ...],
+    explicit_policy: bool,
+    inhibit_any_policy: bool,
+    inhibit_policy_mapping: bool,
     countersigned: bool,
+    level: str | None,
     any_signer: bool,
     signature_only: bool,
     legacy: bool,
@@ -84,56 +133,77 @@ def verify(
 ) -> None:
     """Verify SIGNATURE: a CMS message in DER, PEM or S/MIME.
 
-    Integrity (is it what was signed?), trust (does the certificate lead to an anchor?) and identity (is
-    it whom you expect? --email) are judged separately. All signers must hold. Countersignatures are told
-    beneath the signature that they sign, and decide nothing without --countersigned. Exit code 1: it does
-    not hold.
+    The first line has the verdict and its reason. Integrity (is it what was signed?), trust (does the
+    certificate lead to an anchor?), identity (is it whom you expect? --email) and policy (are algorithms,
+    certificate policies and revocation as you demand?) are judged separately. All signers must hold.
+    Countersignatures are told beneath the signature that they sign, and decide nothing without
+    --countersigned. Exit code 1: it does not hold.
 
     \b
     Examples:
       tokensign verify contract.pdf.p7s --content contract.pdf --trust ca.pem
       tokensign verify mail.eml --trust ca.pem --email alice@acme.example -o content
+      tokensign verify contract.pdf.p7s --trust ca.pem --revocation require --report report.json
     """
+    from tokensign.cades.levels import Level
+    from tokensign.cli.verdicts import show
     from tokensign.smime.unwrap import open_message
     from tokensign.verification import Expectations
 
     policy = None
     if not signature_only:
-        policy = _policy(cli, trust, purpose, crl, ocsp, revocation, legacy=legacy)
+        anchors = trust_anchors(cli, trust, trust_password_source)
+        inputs = certificate_policies(
+            cli,
+            policies,
+            explicit=explicit_policy,
+            inhibit_any=inhibit_any_policy,
+            inhibit_mapping=inhibit_policy_mapping,
+        )
+        asking = revocation_settings(cli, revocation, no_fetch=no_fetch, allow_private=allow_private)
+        policy = _policy(anchors, inputs, purpose, crl, ocsp, asking, legacy=legacy)
     expectations = Expectations(
         trust=policy,
         email=email,
         moment=moment,
-        certificates=read_certificates(untrusted),
+        certificates=intermediate_certificates(cli, untrusted),
         any_signer=any_signer,
         legacy=legacy,
         countersigned=countersigned,
+        level=Level(level) if level else None,
     )
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_message(stack.enter_context(open_input(signature))))
-        signed = _content(cli, stack, signature, opened, content)
+        name = content or _content_name(cli, signature, opened)
+        signed = _content(cli, stack, name) if name else opened.content
+        failure: VerificationError | None = None
         try:
             found = _run(opened, expectations, signed, output, force=force)
         except VerificationError as error:
-            _show(cli, error.report, report, force=force, on_stderr=output == STANDARD_STREAM)
-            if cli.json:
-                raise click.exceptions.Exit(error.exit_code) from None
-            raise
-    _show(cli, found, report, force=force, on_stderr=output == STANDARD_STREAM)
+            failure, found = error, error.report
+    if report is not None:
+        _write(found, report, force=force)
+    show(cli.output, found, _shown(name or signature), on_stderr=output == STANDARD_STREAM)
+    if failure is not None:
+        if cli.json:
+            raise click.exceptions.Exit(failure.exit_code)
+        raise failure
 
 
 def _policy(
-    cli: Cli,
-    trust: tuple[str, ...],
+    anchors: tuple[Certificate, ...],
+    inputs: PolicyInputs,
     purpose: str,
     crl: tuple[str, ...],
     ocsp: tuple[str, ...],
-    revocation: str | None,
+    asking: RevocationSettings,
     *,
     legacy: bool,
 ) -> TrustPolicy:
+    from tokensign.pki.http import HttpClient, Limits
     from tokensign.pki.policy import TrustPolicy
     from tokensign.pki.purpose import Purpose
+    from tokensign.pki.revocation import default_cache
 
     purposes = {
         "email": Purpose.EMAIL_PROTECTION,
@@ -142,32 +212,35 @@ def _policy(
         "any": Purpose.ANY,
     }
     return TrustPolicy(
-        anchors=trust_anchors(cli, trust),
+        anchors=anchors,
         purpose=purposes[purpose],
-        revocation=revocation or ("prefer" if crl or ocsp else "off"),  # type: ignore[arg-type] # click's choice
+        revocation=asking.mode or "prefer",
         crls=tuple(map(read_small, crl)),
         ocsp_responses=tuple(map(read_small, ocsp)),
         legacy=legacy,
+        policies=inputs,
+        fetch=HttpClient(Limits(private_networks=asking.allow_private)) if asking.fetch else None,
+        cache=default_cache() if asking.fetch else None,
     )
 
 
-def _content(
-    cli: Cli, stack: contextlib.ExitStack, signature: str, opened: OpenedMessage, name: str | None
-) -> BinaryIO | None:
-    """The detached content: the mail's, the one named, or the file after which the signature is named."""
+def _content_name(cli: Cli, signature: str, opened: OpenedMessage) -> str | None:
+    """The file after which a detached signature is named, if it is there."""
     from tokensign.cms.signed_data import read_signed_data
 
-    if opened.content is not None and name is None:
-        return opened.content
-    if name is None:
-        start = opened.cms.tell()
-        detached = read_signed_data(opened.cms).content is None
-        opened.cms.seek(start)
-        beside = Path(signature).with_suffix("")
-        if not detached or not signature.endswith(".p7s") or not beside.is_file():
-            return None
-        cli.output.status(f"the signed content is taken to be {beside}")
-        name = str(beside)
+    if opened.content is not None:
+        return None
+    start = opened.cms.tell()
+    detached = read_signed_data(opened.cms).content is None
+    opened.cms.seek(start)
+    beside = Path(signature).with_suffix("")
+    if not detached or not signature.endswith(".p7s") or not beside.is_file():
+        return None
+    cli.output.status(f"the signed content is taken to be {beside}")
+    return str(beside)
+
+
+def _content(cli: Cli, stack: contextlib.ExitStack, name: str) -> BinaryIO:
     stream = stack.enter_context(open_input(name))
     return stack.enter_context(cli.output.progress(stream, f"verifying {name}"))
 
@@ -187,29 +260,10 @@ def _run(
     return verify_to_file(opened.cms, expectations, output, signed, force=force)
 
 
-def _show(cli: Cli, found: VerificationReport, path: str | None, *, force: bool, on_stderr: bool) -> None:
-    document = found.to_json()
-    if path is not None:
-        with open_output(path, force=force) as file:
-            file.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
-    cli.output.document(document, on_stderr=on_stderr)
-    tell = cli.output.status if on_stderr else cli.output.text
-    for signer in found.signers:
-        _tell(tell, signer, "signature")
+def _shown(name: str) -> str:
+    return "standard input" if name == STANDARD_STREAM else name
 
 
-def _tell(tell: Callable[..., None], signer: SignerReport, what: str, margin: str = "") -> None:
-    """A signature, its verdicts, and its countersignatures beneath it."""
-    tell(f"{margin}{what} of {signer.name}: {'good' if signer.holds else 'NOT GOOD'}")
-    for name, verdict in signer.verdicts.items():
-        mark, colour = _MARKS[verdict.status.value]
-        tell(f"{name:9} {verdict.reason}", prefix=click.style(f"{margin}  {mark} ", fg=colour))
-    tell(f"{margin}    signed    {_when(signer)}; {signer.scheme or 'in an unknown scheme'}")
-    for entry in signer.countersignatures:
-        _tell(tell, entry, "countersignature", f"{margin}    ")
-
-
-def _when(signer: SignerReport) -> str:
-    if signer.signing_time is None:
-        return "at an unknown time"
-    return f"{signer.signing_time:%Y-%m-%d %H:%M:%S} UTC by the signer's clock"
+def _write(found: VerificationReport, path: str, *, force: bool) -> None:
+    with open_output(path, force=force) as file:
+        file.write(json.dumps(found.to_json(), indent=2, ensure_ascii=False).encode() + b"\n")
