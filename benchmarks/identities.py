@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tokensign.algorithms import KeySpec, KeyUsage
 from tokensign.certificates import Certificate
+from tokensign.distinguished_names import subject_name
 from tokensign.pki.ca import issue, root_certificate, self_signed
 from tokensign.pki.extensions import authority, subject_key_identifier
-from tokensign.pki.names import subject_name
 from tokensign.pki.signer_key import signer_key, signing_hash
 from tokensign.token import (
     Pin,
