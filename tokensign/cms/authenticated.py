@@ -27,11 +27,10 @@ from tokensign.certificates import Certificate
 from tokensign.cms.attributes import CONTENT_TYPE, MESSAGE_DIGEST, parse_signed_attributes
 from tokensign.cms.ber import OCTET_STRING, SEQUENCE, SET, context
 from tokensign.cms.content_info import (
-    CONTENT_TYPE_NAMES,
     DATA,
     Content,
     content_info_header,
-    open_content_info,
+    enter_content,
     read_integer,
 )
 from tokensign.cms.content_key import find_content_key
@@ -166,13 +165,7 @@ def read_authenticated_data(stream: BinaryIO) -> AuthenticatedData:
         MalformedError: The structure is broken or exceeds a limit.
         UnsupportedError: It is another kind of message, or an algorithm is not known here.
     """
-    kind, reader = open_content_info(stream)
-    if kind != AUTHENTICATED_DATA:
-        raise UnsupportedError(
-            f"this message is {CONTENT_TYPE_NAMES.get(kind, kind)}, not authenticated-data",
-            hint="see `tokensign inspect`",
-        )
-    reader.enter(reader.expect(SEQUENCE, "AuthenticatedData"))
+    _, reader = enter_content(stream, "AuthenticatedData", AUTHENTICATED_DATA)
     read_integer(reader, "version")
     skip_optional(reader, 0)  # originatorInfo
     recipients = read_recipient_infos(reader)

@@ -10,11 +10,10 @@ from tokensign import der
 from tokensign.algorithms import ZLIB_COMPRESS_OID
 from tokensign.cms.ber import SEQUENCE
 from tokensign.cms.content_info import (
-    CONTENT_TYPE_NAMES,
     DATA,
     Content,
     content_info_header,
-    open_content_info,
+    enter_content,
     read_integer,
 )
 from tokensign.cms.encapsulated import encapsulated_header, read_attached
@@ -136,13 +135,7 @@ def read_compressed_data(stream: BinaryIO) -> CompressedData:
         MalformedError: The structure is broken.
         UnsupportedError: It is another kind of message, or compressed with something else than ZLIB.
     """
-    kind, reader = open_content_info(stream)
-    if kind != COMPRESSED_DATA:
-        raise UnsupportedError(
-            f"this message is {CONTENT_TYPE_NAMES.get(kind, kind)}, not compressed-data",
-            hint="see `tokensign inspect`",
-        )
-    reader.enter(reader.expect(SEQUENCE, "CompressedData"))
+    _, reader = enter_content(stream, "CompressedData", COMPRESSED_DATA)
     read_integer(reader, "version")
     algorithm = algorithm_of(reader.read(reader.expect(SEQUENCE, "compressionAlgorithm")))
     if algorithm != ZLIB_COMPRESS_OID:

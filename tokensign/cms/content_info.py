@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from tokensign import der
 from tokensign.cms.ber import SEQUENCE, BerReader, Element, context
-from tokensign.errors import MalformedError
+from tokensign.errors import MalformedError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,7 @@ __all__ = [
     "SIGNED_DATA",
     "Content",
     "content_info_header",
+    "enter_content",
     "open_content_info",
     "parsing",
     "read_integer",
@@ -42,6 +43,11 @@ CONTENT_TYPE_NAMES: Final = {
     "1.2.840.113549.1.9.16.1.9": "compressed-data",  # RFC 3274
     "1.2.840.113549.1.9.16.1.4": "timestamp-token-info",  # RFC 3161
     "1.2.840.113549.1.9.16.1.1": "receipt",  # RFC 2634
+}
+_COMMANDS: Final = {  # what to do with a message that came to the wrong place
+    SIGNED_DATA: "use `tokensign verify`",
+    ENVELOPED_DATA: "use `tokensign decrypt`",
+    AUTH_ENVELOPED_DATA: "use `tokensign decrypt`",
 }
 
 
@@ -95,6 +101,32 @@ def open_content_info(stream: BinaryIO) -> tuple[str, BerReader]:
     content_type = read_object_identifier(reader, "contentType")
     reader.enter(reader.expect(context(0), "content"))
     return content_type, reader
+
+
+def enter_content(stream: BinaryIO, structure: str, *content_types: str) -> tuple[str, BerReader]:
+    """Read the head of a message of an expected kind, up to the first field of its content.
+
+    Args:
+        stream: A message in DER or BER, from its current position.
+        structure: The structure of the content, in the RFC's name.
+        content_types: Those that have this structure, dotted; the first one is told where it is another.
+
+    Returns:
+        The content type, dotted, and a reader that stands inside the SEQUENCE.
+
+    Raises:
+        MalformedError: It is not a ContentInfo, or its content is no SEQUENCE.
+        UnsupportedError: It is another kind of message.
+    """
+    found, reader = open_content_info(stream)
+    if found not in content_types:
+        wanted = CONTENT_TYPE_NAMES[content_types[0]]
+        raise UnsupportedError(
+            f"this message is {CONTENT_TYPE_NAMES.get(found, found)}, not {wanted}",
+            hint=_COMMANDS.get(found, "see `tokensign inspect`"),
+        )
+    reader.enter(reader.expect(SEQUENCE, structure))
+    return found, reader
 
 
 def content_info_header(content_type: str, size: int) -> bytes:

@@ -11,11 +11,10 @@ from tokensign import der
 from tokensign.algorithms import DIGESTS, Digest, Strength, digest_by_oid, require_strength
 from tokensign.cms.ber import OCTET_STRING, SEQUENCE
 from tokensign.cms.content_info import (
-    CONTENT_TYPE_NAMES,
     DATA,
     Content,
     content_info_header,
-    open_content_info,
+    enter_content,
     read_integer,
 )
 from tokensign.cms.encapsulated import encapsulated_header, read_encapsulated, remaining_size
@@ -110,13 +109,7 @@ def read_digested_data(stream: BinaryIO) -> DigestedData:
         MalformedError: The structure is broken.
         UnsupportedError: It is another kind of message, or the digest algorithm is not known here.
     """
-    kind, reader = open_content_info(stream)
-    if kind != DIGESTED_DATA:
-        raise UnsupportedError(
-            f"this message is {CONTENT_TYPE_NAMES.get(kind, kind)}, not digested-data",
-            hint="see `tokensign inspect`",
-        )
-    reader.enter(reader.expect(SEQUENCE, "DigestedData"))
+    _, reader = enter_content(stream, "DigestedData", DIGESTED_DATA)
     read_integer(reader, "version")
     algorithm = digest_by_oid(algorithm_of(reader.read(reader.expect(SEQUENCE, "digestAlgorithm"))))
     content_type, content = read_encapsulated(reader)

@@ -13,10 +13,9 @@ from tokensign.algorithms import CONTENT_CIPHERS, ContentCipher, Strength, requi
 from tokensign.cms.ber import SEQUENCE
 from tokensign.cms.content_cipher import decrypting, encrypting, fresh_encryption
 from tokensign.cms.content_info import (
-    CONTENT_TYPE_NAMES,
     DATA,
     content_info_header,
-    open_content_info,
+    enter_content,
     read_integer,
 )
 from tokensign.cms.decrypt import DecryptionResult
@@ -105,13 +104,7 @@ def read_encrypted_data(stream: BinaryIO) -> EncryptedContentInfo:
         MalformedError: The structure is broken.
         UnsupportedError: It is another kind of message, or a cipher that is not known here.
     """
-    kind, reader = open_content_info(stream)
-    if kind != ENCRYPTED_DATA:
-        raise UnsupportedError(
-            f"this message is {CONTENT_TYPE_NAMES.get(kind, kind)}, not encrypted-data",
-            hint="see `tokensign inspect`",
-        )
-    reader.enter(reader.expect(SEQUENCE, "EncryptedData"))
+    _, reader = enter_content(stream, "EncryptedData", ENCRYPTED_DATA)
     read_integer(reader, "version")
     encrypted = read_encrypted_content_info(reader)
     _require_cbc(encrypted.encryption.cipher)

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, BinaryIO
 from asn1crypto import core
 
 from tokensign import der
-from tokensign.cms.ber import OCTET_STRING, SEQUENCE, SET, BerReader, context
+from tokensign.cms.ber import OCTET_STRING, SET, BerReader, context
 from tokensign.cms.content_info import (
     AUTH_ENVELOPED_DATA,
-    CONTENT_TYPE_NAMES,
     ENVELOPED_DATA,
     Content,
-    open_content_info,
+    enter_content,
     parsing,
     read_integer,
 )
@@ -63,13 +62,8 @@ def read_envelope(stream: BinaryIO) -> Envelope:
         MalformedError: The structure is broken or exceeds a limit.
         UnsupportedError: It is another kind of message, or a cipher that is not known here.
     """
-    content_type, reader = open_content_info(stream)
-    if content_type not in (ENVELOPED_DATA, AUTH_ENVELOPED_DATA):
-        kind = CONTENT_TYPE_NAMES.get(content_type, content_type)
-        hint = "use `tokensign verify`" if "signed" in kind else "see `tokensign inspect`"
-        raise UnsupportedError(f"this message is {kind}, not enveloped-data", hint=hint)
+    content_type, reader = enter_content(stream, "EnvelopedData", ENVELOPED_DATA, AUTH_ENVELOPED_DATA)
     authenticated = content_type == AUTH_ENVELOPED_DATA
-    reader.enter(reader.expect(SEQUENCE, "EnvelopedData"))
     read_integer(reader, "version")
     skip_optional(reader, 0)  # originatorInfo
     recipients = read_recipient_infos(reader)

@@ -13,14 +13,13 @@ from tokensign.algorithms import Digest, content_digest_by_oid
 from tokensign.certificates import Certificate, name_string
 from tokensign.cms.ber import OCTET_STRING, SEQUENCE, SET, BerReader, context
 from tokensign.cms.content_info import (
-    CONTENT_TYPE_NAMES,
     SIGNED_DATA,
-    open_content_info,
+    enter_content,
     parsing,
     read_integer,
 )
 from tokensign.cms.encapsulated import read_encapsulated
-from tokensign.errors import MalformedError, UnsupportedError
+from tokensign.errors import MalformedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -245,12 +244,7 @@ def read_signed_data(stream: BinaryIO) -> SignedData:
         MalformedError: The structure is broken or exceeds a limit.
         UnsupportedError: It is another kind of message.
     """
-    content_type, reader = open_content_info(stream)
-    if content_type != SIGNED_DATA:
-        kind = CONTENT_TYPE_NAMES.get(content_type, content_type)
-        hint = "use `tokensign decrypt`" if "enveloped" in kind else "see `tokensign inspect`"
-        raise UnsupportedError(f"this message is {kind}, not signed-data", hint=hint)
-    reader.enter(reader.expect(SEQUENCE, "SignedData"))
+    _, reader = enter_content(stream, "SignedData", SIGNED_DATA)
     version = read_integer(reader, "version")
     digest_algorithms = _read_all(reader, SET, "digestAlgorithms", MAX_SIGNERS)
     inner_type, content = read_encapsulated(reader)
