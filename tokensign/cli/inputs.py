@@ -1,15 +1,13 @@
-"""What several commands read from their arguments: keys, certificates, times, trust."""
+"""What several commands read from their arguments: keys, certificates, secrets, times."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import re
 from datetime import UTC, datetime
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import click
 
@@ -23,7 +21,6 @@ from tokensign.errors import (
     UsageError,
 )
 from tokensign.files import STANDARD_STREAM, read_small
-from tokensign.settings import STORE_PREFIX, SYSTEM_STORE, RevocationSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,21 +29,16 @@ if TYPE_CHECKING:
     from tokensign.cli.command import Cli
     from tokensign.cli.holder import HeldKey, KeyHolder
     from tokensign.keys import Password
-    from tokensign.pki.policy import PolicyInputs
-    from tokensign.settings import StoreSettings
     from tokensign.token import Module, Pin, PinSource, Token
     from tokensign.uri import KeyUri
 
 __all__ = [
     "MOMENT",
-    "NETWORK",
     "announce_pins",
-    "certificate_policies",
     "default_output",
     "described",
     "find_key",
     "find_signer",
-    "intermediate_certificates",
     "key_name",
     "module_of",
     "named_token",
@@ -54,17 +46,13 @@ __all__ = [
     "open_token",
     "password_from",
     "read_certificates",
-    "require_dotted",
     "require_valid_now",
-    "revocation_settings",
     "secret_key_from",
     "source_from",
     "token_name",
-    "trust_anchors",
 ]
 
 _log: Final = logging.getLogger(__name__)
-_DOTTED: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
 
 
 def module_of(cli: Cli) -> Module:
@@ -322,27 +310,6 @@ def read_certificates(files: Iterable[str]) -> list[Certificate]:
     return found
 
 
-def intermediate_certificates(cli: Cli, names: Iterable[str]) -> list[Certificate]:
-    """The certificates that --untrusted names: those in files, and all on a token, which needs no PIN.
-
-    Args:
-        cli: The common options.
-        names: Files, and pkcs11: URIs of tokens.
-    """
-    from tokensign.uri import is_uri
-
-    found: list[Certificate] = []
-    for name in names:
-        if is_uri(name):
-            from tokensign.token import list_certificates
-
-            with open_token(cli, name) as token:
-                found += [entry.certificate for entry in list_certificates(token)]
-        else:
-            found += read_certificates([name])
-    return found
-
-
 def require_valid_now(certificate: Certificate, hint: str) -> None:
     """Refuse a certificate that has expired or is not valid yet.
 
@@ -357,101 +324,6 @@ def require_valid_now(certificate: Certificate, hint: str) -> None:
     else:
         return
     raise UntrustedError(f"the certificate of {certificate.subject} {state}", hint=hint)
-
-
-def trust_anchors(
-    cli: Cli, names: Iterable[str], password_source: str | None = None
-) -> tuple[Certificate, ...]:
-    """The anchors that --trust names, or else the configuration.
-
-    Args:
-        cli: The common options.
-        names: Files and folders, "system" for the system's, "store:NAME" for a store of the configuration.
-        password_source: Where the password of PKCS#12 files comes from, or None.
-    """
-    from tokensign.pki.trust import load_anchors, system_anchors
-
-    names = tuple(names) or cli.settings.trust
-    if not names:
-        raise UsageError(
-            "no trust anchor is given",
-            hint="name one with --trust or in the configuration; --signature-only judges no certificate",
-        )
-    found: dict[Certificate, None] = {}
-    for name in names:
-        if name == SYSTEM_STORE:
-            found |= dict.fromkeys(system_anchors())
-        elif name.startswith(STORE_PREFIX):
-            store = _named_store(cli, name.removeprefix(STORE_PREFIX))
-            password = _store_password(store.password_source, name)
-            found |= dict.fromkeys(load_anchors(store.files, password))
-        else:
-            found |= dict.fromkeys(load_anchors([Path(name)], _store_password(password_source, name)))
-    return tuple(found)
-
-
-def _named_store(cli: Cli, name: str) -> StoreSettings:
-    store = cli.settings.stores.get(name)
-    if store is None:
-        known = ", ".join(cli.settings.stores) or "none"
-        raise UsageError(
-            f"the configuration has no store {name!r}", hint=f"stores are: {known}; add [stores.{name}] to it"
-        )
-    return store
-
-
-def _store_password(source: str | None, name: str) -> Password | None:
-    return password_from(source, f"the trust anchors in {name}") if source else None
-
-
-def certificate_policies(
-    cli: Cli, initial: Iterable[str], *, explicit: bool, inhibit_any: bool, inhibit_mapping: bool
-) -> PolicyInputs:
-    """What the options ask of certificate policies; a flag adds to the configuration, policies replace its.
-
-    Raises:
-        UsageError: A policy is no object identifier.
-    """
-    from tokensign.pki.policy import PolicyInputs
-
-    settings = cli.settings.policy
-    policies = frozenset(initial) or frozenset(settings.initial)
-    for policy in policies:
-        require_dotted(policy)
-    return PolicyInputs(
-        initial_policies=policies,
-        require_explicit_policy=explicit or settings.explicit,
-        inhibit_any_policy=inhibit_any or settings.inhibit_any,
-        inhibit_policy_mapping=inhibit_mapping or settings.inhibit_mapping,
-    )
-
-
-def require_dotted(policy: str) -> None:
-    """Refuse what is no object identifier.
-
-    Raises:
-        UsageError: It is none.
-    """
-    if not _DOTTED.fullmatch(policy):
-        raise UsageError(f"{policy!r} is no object identifier", hint="write it dotted, like 1.2.3.4")
-
-
-def revocation_settings(
-    cli: Cli, mode: str | None, *, no_fetch: bool, allow_private: tuple[IPv4Network | IPv6Network, ...]
-) -> RevocationSettings:
-    """How it is found out whether certificates were revoked; options go before the configuration.
-
-    Servers are asked where a mode was asked for, unless that is switched off: a mere `verify` tells nobody
-    that a message is being read.
-    """
-    settings = cli.settings.revocation
-    chosen = cast("Literal['off', 'prefer', 'require'] | None", mode) or settings.mode
-    fetch = chosen is not None if settings.fetch is None else settings.fetch
-    return RevocationSettings(
-        mode=chosen,
-        fetch=fetch and not no_fetch,
-        allow_private=settings.allow_private + allow_private,
-    )
 
 
 def default_output(source: str, suffix: str) -> str:
@@ -473,23 +345,3 @@ class _Moment(click.ParamType[datetime]):
 
 
 MOMENT = _Moment()
-
-
-class _NetworkType(click.ParamType[IPv4Network | IPv6Network]):
-    """A network, or a single address."""
-
-    name = "network"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - click's
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> IPv4Network | IPv6Network:
-        try:
-            return ip_network(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a network; write 10.0.0.0/8 or 192.168.1.7", param, ctx)
-
-
-NETWORK = _NetworkType()

@@ -11,9 +11,9 @@ import click
 
 from tokensign.cli.command import PATH, Cli, Group
 from tokensign.cli.forms import LEVELS, written_as
-from tokensign.cli.inputs import MOMENT, require_dotted
+from tokensign.cli.inputs import MOMENT
 from tokensign.cli.output import named
-from tokensign.cli.trust import TrustOptions, trust_options
+from tokensign.cli.trust import TrustOptions, require_dotted, trust_options
 from tokensign.errors import MalformedError, MessageError, UsageError
 from tokensign.files import STANDARD_STREAM, chunks, open_input, open_output, read_small
 

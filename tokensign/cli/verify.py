@@ -5,73 +5,42 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
 from tokensign.cli.command import PATH, Cli, Command
 from tokensign.cli.forms import LEVELS
-from tokensign.cli.inputs import (
-    MOMENT,
-    NETWORK,
-    certificate_policies,
-    intermediate_certificates,
-    revocation_settings,
-    trust_anchors,
-)
+from tokensign.cli.inputs import MOMENT
+from tokensign.cli.trust import TrustOptions, policy_inputs, trust_options
 from tokensign.errors import VerificationError
-from tokensign.files import STANDARD_STREAM, open_input, open_output, read_small
+from tokensign.files import STANDARD_STREAM, open_input, open_output
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from ipaddress import IPv4Network, IPv6Network
 
-    from tokensign.certificates import Certificate
-    from tokensign.pki.policy import PolicyInputs, TrustPolicy
-    from tokensign.settings import RevocationSettings
     from tokensign.smime.unwrap import OpenedMessage
     from tokensign.verification import Expectations, VerificationReport
 
 __all__ = ["verify"]
 
+_PURPOSES: Final = {  # as the option has it: the name of a Purpose, whose module is slow to load
+    "email": "EMAIL_PROTECTION",
+    "code-signing": "CODE_SIGNING",
+    "timestamping": "TIME_STAMPING",
+    "any": "ANY",
+}
+
 
 @click.command(cls=Command)
 @click.argument("signature", metavar="SIGNATURE", type=PATH)
 @click.option("--content", metavar="FILE", type=PATH, help="What was signed, for a detached signature.")
-@click.option(
-    "--trust",
-    metavar="FILE",
-    type=PATH,
-    multiple=True,
-    help="Trust anchors: files, folders, `system`, or `store:NAME` of the configuration.",
-)
-@click.option(
-    "--trust-password-source",
-    metavar="SPEC",
-    help="Where the password of a PKCS#12 file of --trust comes from.",
-)
-@click.option(
-    "--untrusted",
-    metavar="FILE",
-    type=PATH,
-    multiple=True,
-    help="Certificates to build paths from: files, or the pkcs11: URI of a token.",
-)
-@click.option("--crl", metavar="FILE", type=PATH, multiple=True, help="Certificate revocation lists.")
-@click.option("--ocsp", metavar="FILE", type=PATH, multiple=True, help="OCSP responses.")
+@trust_options
 @click.option(
     "--revocation",
     type=click.Choice(["off", "prefer", "require"]),
     help="Whether certificates were revoked: use what is at hand and ask their servers for what is missing"
     " (prefer), and refuse where nothing tells (require). [default: prefer, and ask no server]",
-)
-@click.option("--no-fetch", is_flag=True, help="Ask no server, for nothing.")
-@click.option(
-    "--allow-private",
-    metavar="NETWORK",
-    type=NETWORK,
-    multiple=True,
-    help="Servers in this network may be asked, though it is not public.",
 )
 @click.option(
     "--at", "moment", type=MOMENT, metavar="TIME", help="Judge certificates at this time. [default: now]"
@@ -79,7 +48,7 @@ __all__ = ["verify"]
 @click.option("--email", metavar="ADDRESS", help="Whose signature it must be.")
 @click.option(
     "--purpose",
-    type=click.Choice(["email", "code-signing", "timestamping", "any"]),
+    type=click.Choice(list(_PURPOSES)),
     default="email",
     show_default=True,
     help="What the signer's certificate must be meant for.",
@@ -107,14 +76,8 @@ def verify(
     cli: Cli,
     signature: str,
     content: str | None,
-    trust: tuple[str, ...],
-    trust_password_source: str | None,
-    untrusted: tuple[str, ...],
-    crl: tuple[str, ...],
-    ocsp: tuple[str, ...],
+    trusting: TrustOptions,
     revocation: str | None,
-    no_fetch: bool,
-    allow_private: tuple[IPv4Network | IPv6Network, ...],
     moment: datetime | None,
     email: str | None,
     purpose: str,
@@ -147,26 +110,25 @@ def verify(
     """
     from tokensign.cades.levels import Level
     from tokensign.cli.verdicts import show
+    from tokensign.pki.purpose import Purpose
     from tokensign.smime.unwrap import open_message
     from tokensign.verification import Expectations
 
     policy = None
     if not signature_only:
-        anchors = trust_anchors(cli, trust, trust_password_source)
-        inputs = certificate_policies(
+        inputs = policy_inputs(
             cli,
             policies,
             explicit=explicit_policy,
             inhibit_any=inhibit_any_policy,
             inhibit_mapping=inhibit_policy_mapping,
         )
-        asking = revocation_settings(cli, revocation, no_fetch=no_fetch, allow_private=allow_private)
-        policy = _policy(anchors, inputs, purpose, crl, ocsp, asking, legacy=legacy)
+        policy = trusting.policy(cli, Purpose[_PURPOSES[purpose]], revocation, inputs, legacy=legacy)
     expectations = Expectations(
         trust=policy,
         email=email,
         moment=moment,
-        certificates=intermediate_certificates(cli, untrusted),
+        certificates=trusting.certificates(cli),
         any_signer=any_signer,
         legacy=legacy,
         countersigned=countersigned,
@@ -188,40 +150,6 @@ def verify(
         if cli.json:
             raise click.exceptions.Exit(failure.exit_code)
         raise failure
-
-
-def _policy(
-    anchors: tuple[Certificate, ...],
-    inputs: PolicyInputs,
-    purpose: str,
-    crl: tuple[str, ...],
-    ocsp: tuple[str, ...],
-    asking: RevocationSettings,
-    *,
-    legacy: bool,
-) -> TrustPolicy:
-    from tokensign.pki.http import HttpClient, Limits
-    from tokensign.pki.policy import TrustPolicy
-    from tokensign.pki.purpose import Purpose
-    from tokensign.pki.revocation import default_cache
-
-    purposes = {
-        "email": Purpose.EMAIL_PROTECTION,
-        "code-signing": Purpose.CODE_SIGNING,
-        "timestamping": Purpose.TIME_STAMPING,
-        "any": Purpose.ANY,
-    }
-    return TrustPolicy(
-        anchors=anchors,
-        purpose=purposes[purpose],
-        revocation=asking.mode or "prefer",
-        crls=tuple(map(read_small, crl)),
-        ocsp_responses=tuple(map(read_small, ocsp)),
-        legacy=legacy,
-        policies=inputs,
-        fetch=HttpClient(Limits(private_networks=asking.allow_private)) if asking.fetch else None,
-        cache=default_cache() if asking.fetch else None,
-    )
 
 
 def _content_name(cli: Cli, signature: str, opened: OpenedMessage) -> str | None:
