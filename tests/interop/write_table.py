@@ -40,7 +40,8 @@ class Table:
 
     def add(self, row: str, column: str, refusal: str | None) -> None:
         self.rows[row] = self.columns[column] = None
-        self.cells[row, column] = refusal or self.cells.get((row, column))
+        told = (refusal, self.cells.get((row, column)))
+        self.cells[row, column] = min(filter(None, told), default=None)  # whichever test ended first
 
 
 def main() -> None:

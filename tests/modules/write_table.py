@@ -34,7 +34,7 @@ class Table:
     """Cells by row and column, all in the order of the suite."""
 
     rows: dict[str, None] = field(default_factory=dict)
-    cells: dict[tuple[str, str], str] = field(default_factory=dict)
+    cells: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
 
 
 def main() -> None:
@@ -51,19 +51,19 @@ def main() -> None:
 
 
 def render(noted: list[dict[str, str]]) -> str:
-    """The whole document."""
+    """The whole document, whatever the order in which the modules were done."""
     tables: dict[str, Table] = {}
     libraries: dict[str, str] = {}
     counts: dict[str, Counter[str]] = {}
     reasons: dict[str, int] = {}
-    for cell in noted:
+    for cell in sorted(noted, key=lambda cell: cell["column"].casefold()):
         column = cell["column"]
         libraries[column] = cell["library"]
         counts.setdefault(column, Counter())[cell["state"]] += 1
         table = tables.setdefault(cell["table"], Table())
         table.rows[cell["row"]] = None
-        table.cells[cell["row"], column] = _mark(cell, reasons)
-    columns = sorted(libraries, key=str.casefold)
+        table.cells[cell["row"], column] = cell
+    columns = list(libraries)
     states = list(dict.fromkeys((PASSED, *sorted({state for count in counts.values() for state in count}))))
     summary = [
         [column, libraries[column], *(str(counts[column][state]) for state in states)] for column in columns
@@ -71,7 +71,8 @@ def render(noted: list[dict[str, str]]) -> str:
     parts = [INTRODUCTION, _rows(["", "its own name and version", *states], summary)]
     for title, table in tables.items():
         lines = [
-            [row, *(table.cells.get((row, column), "not tried") for column in columns)] for row in table.rows
+            [row, *(_mark(table.cells.get((row, column)), reasons) for column in columns)]
+            for row in table.rows
         ]
         parts += [f"## {title}\n", _rows(["", *columns], lines)]
     if reasons:
@@ -80,7 +81,9 @@ def render(noted: list[dict[str, str]]) -> str:
     return "\n".join(parts)
 
 
-def _mark(cell: dict[str, str], reasons: dict[str, int]) -> str:
+def _mark(cell: dict[str, str] | None, reasons: dict[str, int]) -> str:
+    if cell is None:
+        return "not tried"
     if cell["state"] == PASSED:
         return "✓"
     if cell["state"] == FAILED:
