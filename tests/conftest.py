@@ -60,6 +60,9 @@ for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
 
 
+os.environ.pop("PYTHONUNBUFFERED", None)  # users have not set it, and what fails to be written differs
+
+
 @dataclass
 class Tally:
     """The cases of a corpus, each counted, each failure and each skip with its reason."""

@@ -23,6 +23,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import tokensign
+from tests.launcher import LaunchedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,7 +119,7 @@ class Terminal:
             "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
             "cwd": self.folder, "start_new_session": True,
         }  # fmt: skip
-        return subprocess.Popen(
+        return LaunchedProcess(
             [*prefix, *self.command(*arguments)],
             env={name: value for name, value in changed.items() if value is not None},
             **(settings | options),

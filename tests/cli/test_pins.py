@@ -244,7 +244,15 @@ def test_pin_file_that_others_can_use_is_refused(terminal: Terminal, mode: int) 
 
 def test_pin_is_not_in_the_arguments_of_the_process(terminal: Terminal, user_pin: str) -> None:
     reading, writing = os.pipe()
-    with terminal.start("key", "list", "--pin-source", f"fd:{reading}", pass_fds=[reading]) as process:
+    command = terminal.command("key", "list", "--pin-source", f"fd:{reading}")
+    with subprocess.Popen(
+        command,
+        cwd=terminal.folder,
+        env=terminal.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=[reading],
+    ) as process:
         os.write(writing, user_pin.encode())
         while not (arguments := Path(f"/proc/{process.pid}/cmdline").read_bytes()):
             pass  # the program is just being started

@@ -24,11 +24,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import launcher
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.cli.conftest import Terminal
 
+SHELL_SYNTAX = frozenset("$`|&;<>(){}[]*?~#!\\")
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 PAGES = [
@@ -46,6 +49,13 @@ class Step:
     command: str
     expected: list[str] = field(default_factory=list)
     code: int = 0
+
+    def program(self, terminal: Terminal) -> list[str] | None:
+        """The program and its arguments, where no shell is needed to know them."""
+        if SHELL_SYNTAX.intersection(self.command):
+            return None
+        name, *arguments = shlex.split(self.command)
+        return terminal.command(*arguments) if name == "tokensign" else None
 
     def fits(self, output: str) -> bool:
         """Whether the output is the expected one."""
@@ -118,25 +128,27 @@ def play(steps: list[Step], terminal: Terminal, name: str) -> None:
     """Do what a session says, and compare what is printed."""
     programs = terminal.folder / "bin"
     programs.mkdir()
-    (programs / "tokensign").write_text(f'#!/bin/sh\nexec {shlex.join(terminal.command())} "$@"\n')
-    (programs / "tokensign").chmod(0o755)
+    launcher.program(programs / "tokensign", terminal.environment)
     for step in steps:
-        done = subprocess.run(
-            ["bash", "-c", step.command],
+        with launcher.LaunchedProcess(
+            step.program(terminal) or ["bash", "-c", step.command],
             cwd=terminal.folder,
             env=terminal.environment | {"PATH": f"{programs}:{terminal.environment['PATH']}"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            timeout=60,
-            check=False,
-        )
-        output = without_blank_lines(done.stdout.decode())
-        if not step.fits(output) or done.returncode != step.code:
+        ) as process:
+            try:
+                printed, _ = process.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        output = without_blank_lines(printed.decode())
+        if not step.fits(output) or process.returncode != step.code:
             difference = "\n".join(difflib.ndiff(step.expected, output.splitlines()))
             pytest.fail(
-                f"{name}:{step.number}: $ {step.command}\n{difference}\n? {done.returncode}",
+                f"{name}:{step.number}: $ {step.command}\n{difference}\n? {process.returncode}",
                 pytrace=False,
             )
         assert "Traceback" not in output

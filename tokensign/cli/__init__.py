@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         supervisor.enable()
     if isinstance(sys.stdout, io.TextIOWrapper):  # what the locale does not know is escaped, as on stderr
         sys.stdout.reconfigure(errors="backslashreplace")
+    code = 0
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
         if sys.stdout is not None:
@@ -50,9 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = EXIT_BROKEN_PIPE
         _silence(sys.stdout, sys.stderr)
     except OSError as error:  # about printing; those about files have become a FileError
-        code = _EXIT_FILE
         _silence(sys.stdout)
-        print_error(f"cannot write standard output: {error.strerror or error}", None, code, as_json=False)
+        if code == 0:  # else an error was told, and what waits in the buffer fails once more
+            code = _EXIT_FILE
+            print_error(f"cannot write standard output: {error.strerror or error}", None, code, as_json=False)
     supervisor.tell_exit_code(code)
     sys.exit(code)
 
