@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
 from cryptography.hazmat.primitives import hashes
 
 from tokensign import der
 from tokensign.algorithms.strength import Strength
 from tokensign.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "DIGESTS",
@@ -57,22 +61,47 @@ class Digest:
     mechanism: str
     primitive: type[hashes.HashAlgorithm] = field(compare=False)
     strength: Strength = Strength.STRONG
+    _constructor: Callable[[bytes], Hasher] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_constructor", _constructor(self))
 
     def new(self, data: bytes = b"") -> Hasher:
         """A fresh computation, which has hashed some octets already."""
-        if self.name in _SHAKE_NAMES:
-            return _ShakeHasher(_SHAKE_NAMES[self.name], self.size, data)
-        secure = self.strength is Strength.STRONG
-        constructor = getattr(hashlib, self.name, None)  # four times as fast as hashlib.new
-        if constructor is None:
-            return hashlib.new(self.name, data, usedforsecurity=secure)
-        hasher: Hasher = constructor(data, usedforsecurity=secure)
-        return hasher
+        return self._constructor(data)
 
     @property
     def algorithm_identifier(self) -> bytes:
         """AlgorithmIdentifier with parameters absent (RFC 5754 section 2), DER."""
         return der.sequence(der.object_identifier(self.oid))
+
+
+_SHAKE_NAMES: Final = {"shake128": "shake_128", "shake256": "shake_256"}  # ours to hashlib's
+
+
+class _ShakeHasher:
+    """A `Hasher` of an extendable-output function with a fixed size."""
+
+    def __init__(self, name: str, size: int, data: bytes) -> None:
+        self._state = hashlib.new(name, data)
+        self._size = size
+        self.update = self._state.update
+
+    def digest(self) -> bytes:
+        return self._state.digest(self._size)  # type: ignore[call-arg]  # typeshed has the size for shake_*() only
+
+
+def _constructor(digest: Digest) -> Callable[[bytes], Hasher]:
+    """What begins a computation, looked up once because every signature begins two."""
+    if digest.name in _SHAKE_NAMES:
+        return partial(_ShakeHasher, _SHAKE_NAMES[digest.name], digest.size)
+    constructor = getattr(hashlib, digest.name, None)  # four times as fast as hashlib.new
+    if constructor is None:
+        constructor = partial(hashlib.new, digest.name)
+    found: Callable[[bytes], Hasher] = (
+        constructor if digest.strength is Strength.STRONG else partial(constructor, usedforsecurity=False)
+    )
+    return found
 
 
 DIGESTS: Final[dict[str, Digest]] = {
@@ -94,8 +123,6 @@ _DIGESTS_BY_OID: Final = {entry.oid: entry for entry in DIGESTS.values()}
 
 # --- digests of content that are read and not written, because hardly anybody else reads them
 
-_SHAKE_NAMES: Final = {"shake128": "shake_128", "shake256": "shake_256"}  # ours to hashlib's
-
 
 class _Shake128(hashes.SHAKE128):
     """SHAKE128 with the 32 octets of RFC 8702 section 3.1."""
@@ -109,18 +136,6 @@ class _Shake256(hashes.SHAKE256):
 
     def __init__(self) -> None:
         super().__init__(64)
-
-
-class _ShakeHasher:
-    """A `Hasher` of an extendable-output function with a fixed size."""
-
-    def __init__(self, name: str, size: int, data: bytes) -> None:
-        self._state = hashlib.new(name, data)
-        self._size = size
-        self.update = self._state.update
-
-    def digest(self) -> bytes:
-        return self._state.digest(self._size)  # type: ignore[call-arg]  # typeshed has the size for shake_*() only
 
 
 READ_DIGESTS: Final[dict[str, Digest]] = {

@@ -131,7 +131,7 @@ def join_detached(before: bytes, signer_infos: Sequence[bytes]) -> bytes:
         before: All fields of the SignedData before signerInfos.
         signer_infos: Each SignerInfo.
     """
-    infos = b"".join(sorted(signer_infos))  # SET OF
+    infos = signer_infos[0] if len(signer_infos) == 1 else b"".join(sorted(signer_infos))  # SET OF
     header = der.header(0x31, len(infos))
     return b"".join((_opening(len(before) + len(header) + len(infos)), before, header, infos))
 

@@ -37,7 +37,7 @@ class Borrowed:
         self._doing = doing
         self._credential = credential
         self._read_write = read_write
-        self._at_least = max(GENERATION_TIMEOUT if read_write else 0.0, PERSON_TIMEOUT if on_pad else 0.0)
+        self._at_least = GENERATION_TIMEOUT if read_write else PERSON_TIMEOUT if on_pad else 0.0
 
     def __enter__(self) -> Session:
         connection = self._connection

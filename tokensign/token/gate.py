@@ -66,6 +66,7 @@ class Gate:
         if self._serial:
             self._acquire(self._serial)
         try:
+            allowed = max(self.timeout, at_least) if at_least else self.timeout
             now = time.monotonic()
             with self._lock:
                 if now > self._next_look:
@@ -74,7 +75,7 @@ class Gate:
                     self._condition.wait(_LOOK)
                     self._look()
                     now = time.monotonic()
-                place = self._deadlines.start(now + max(self.timeout, at_least))
+                place = self._deadlines.start(now + allowed)
                 self._inside.add(place)
                 return place
         except BaseException:

@@ -143,11 +143,11 @@ def _hashing(
 
 
 def _unsigned(octets: bytes) -> bytes:
-    """INTEGER of a number without sign, in as many octets as the curve has."""
+    """INTEGER of a number without sign, in as many octets as the curve has, which are below 127."""
     shortest = octets.lstrip(b"\0")
     if not shortest or shortest[0] & 0x80:
         shortest = b"\0" + shortest
-    return der.tlv(0x02, shortest)
+    return bytes((0x02, len(shortest))) + shortest
 
 
 def _digest_info_head(digest: Digest) -> bytes:
