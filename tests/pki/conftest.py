@@ -222,10 +222,11 @@ class Toolbox:
         updated: datetime = NOW - timedelta(days=1),
         lasts: timedelta = timedelta(days=7),
         reason: x509.ReasonFlags = x509.ReasonFlags.key_compromise,
+        revoked_at: datetime | None = None,
         sha1: bool = False,
         extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
     ) -> bytes:
-        """A CRL, DER."""
+        """A CRL, DER; what it lists was revoked when it was made, or else at `revoked_at`."""
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(issuer.loaded.subject)
@@ -238,7 +239,7 @@ class Toolbox:
             builder = builder.add_revoked_certificate(
                 x509.RevokedCertificateBuilder()
                 .serial_number(entry.loaded.serial_number)
-                .revocation_date(updated)
+                .revocation_date(revoked_at or updated)
                 .add_extension(x509.CRLReason(reason), critical=False)
                 .build()
             )
@@ -253,11 +254,12 @@ class Toolbox:
         issuer: Forged,
         *,
         revoked: bool = False,
+        revoked_at: datetime | None = None,
         updated: datetime = NOW - timedelta(days=1),
         sha1: bool = False,
         extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
     ) -> bytes:
-        """An OCSP response signed by the issuer itself, DER."""
+        """An OCSP response signed by the issuer itself, DER; for `revoked_at` as with `crl`."""
         builder = (
             ocsp.OCSPResponseBuilder()
             .add_response(
@@ -267,7 +269,7 @@ class Toolbox:
                 cert_status=ocsp.OCSPCertStatus.REVOKED if revoked else ocsp.OCSPCertStatus.GOOD,
                 this_update=updated,
                 next_update=updated + timedelta(days=7),
-                revocation_time=updated if revoked else None,
+                revocation_time=(revoked_at or updated) if revoked else None,
                 revocation_reason=x509.ReasonFlags.superseded if revoked else None,
             )
             .responder_id(ocsp.OCSPResponderEncoding.HASH, issuer.loaded)

@@ -14,6 +14,7 @@ from tokensign.certificates import Certificate
 from tokensign.errors import UntrustedError
 from tokensign.pki import trust
 from tokensign.pki.chain_cache import ChainCache, ChainKey, fingerprint
+from tokensign.pki.revocation import RevokedCertificateError
 from tokensign.pki.trust import PolicyInputs, Purpose, TrustPolicy, validate_path
 from tokensign.pki.validated_path import RevocationEvidence, ValidatedPath
 
@@ -278,3 +279,41 @@ def test_a_certificate_that_nothing_lasting_tells_about_is_asked_about_again(
     found = tuple(entry.about(present[0]) for entry in evidence)
     path = ValidatedPath(present, found, now + timedelta(hours=6))
     assert not remembered_until(path, now, now)
+
+
+@pytest.mark.parametrize("kind", ["crl", "ocsp"])
+def test_a_certificate_that_will_be_revoked_is_good_until_then_and_no_longer(
+    toolbox: Toolbox, validations: list[Any], kind: str
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    times = {"start": now - timedelta(days=1), "end": now + timedelta(days=30)}
+    root = toolbox.authority(**times)
+    alice = toolbox.forge(issuer=root, **times)
+    end = now + timedelta(hours=2)
+    policy = TrustPolicy(
+        (root.certificate,),
+        revocation="require",
+        crls=(toolbox.crl(root, [alice], updated=now, revoked_at=end),) if kind == "crl" else (),
+        ocsp_responses=(
+            (toolbox.ocsp(alice, root, revoked=True, updated=now, revoked_at=end),) if kind == "ocsp" else ()
+        ),
+    )
+    for moment in (now, end - timedelta(seconds=1)):
+        path = validate_path(alice.certificate, [], policy, moment)
+        assert [entry.revoked_later for entry in path.revocation] == [True]
+    assert len(validations) == 2
+    for moment in (end, end + timedelta(milliseconds=1), end + timedelta(hours=1)):
+        with pytest.raises(RevokedCertificateError):
+            validate_path(alice.certificate, [], policy, moment)
+
+
+def test_a_certificate_is_revoked_from_the_beginning_of_the_second_that_is_told(toolbox: Toolbox) -> None:
+    root = toolbox.authority()
+    alice = toolbox.forge(issuer=root)
+    second = toolbox.now - timedelta(hours=1)
+    crl = toolbox.crl(root, [alice], revoked_at=second)
+    policy = TrustPolicy((root.certificate,), revocation="require", crls=(crl,))
+    for moment in (second, second + timedelta(milliseconds=500)):
+        with pytest.raises(RevokedCertificateError):
+            validate_path(alice.certificate, [], policy, moment)
+    assert validate_path(alice.certificate, [], policy, second - timedelta(microseconds=1))

@@ -135,14 +135,16 @@ def _remember(key: ChainKey, path: ValidatedPath, policy: TrustPolicy, moment: d
     Without revocation that is the time in which all its certificates are valid. Revocation information knows
     the past only: about a moment that is not the present, newer information may say something else, even when
     it is at hand already. So such a path is kept for its moment alone, and one of the present until the
-    information ages. Where a certificate was left unasked, it is asked about the next time.
+    information ages; not that long where it knows already that a certificate ends before. Where one was left
+    unasked, it is asked about the next time.
     """
     if policy.revocation == "off":
         since = max(entry.not_before for entry in path)
         CHAINS.keep(key, path, since, path.valid_until)
     elif {entry.certificate for entry in path.revocation if entry.next_update} >= {*path.certificates[:-1]}:
-        is_present = abs(datetime.now(UTC) - moment) < _NOW
-        CHAINS.keep(key, path, moment, _fresh_until(path, policy, moment) if is_present else moment)
+        lasts = abs(datetime.now(UTC) - moment) < _NOW
+        lasts &= not any(entry.revoked_later for entry in path.revocation)
+        CHAINS.keep(key, path, moment, _fresh_until(path, policy, moment) if lasts else moment)
 
 
 def _fresh_until(path: ValidatedPath, policy: TrustPolicy, moment: datetime) -> datetime:

@@ -30,6 +30,7 @@ class RevocationEvidence:
         status: What it says of the certificate.
         certificate: The certificate that it is about.
         encoded: The CRL or OCSP response, DER, for who wants to embed it.
+        revoked_later: Whether it is good at the moment in question only, and revoked at a later one.
     """
 
     kind: RevocationKind
@@ -40,6 +41,7 @@ class RevocationEvidence:
     status: RevocationStatus
     certificate: Certificate
     encoded: bytes
+    revoked_later: bool = False
 
 
 @dataclass(frozen=True, slots=True)

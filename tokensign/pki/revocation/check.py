@@ -235,7 +235,8 @@ class _Asking:
         if status is not None:
             # Nothing was wrong with it. What it says to be revoked was so after the moment in question only.
             later = status == "revoked" and findings.revoked is None
-            findings.evidence.append(_evidence(certificate, answer, "good" if later else status))
+            entry = _evidence(certificate, answer, "good" if later else status, later=later)
+            findings.evidence.append(entry)
 
     async def _by_crls(
         self,
@@ -259,7 +260,10 @@ class _Asking:
         except Exception as error:  # noqa: BLE001 - as above
             findings.doubts.append(f"a CRL is odd: {type(error).__name__}")
             return
-        findings.evidence += [_evidence(certificate, entry, status) for entry in crls]
+        findings.evidence += [
+            _evidence(certificate, entry, status, later=status == "good" and entry.lists(serial_number))
+            for entry in crls
+        ]
 
     def _sets_of_crls(self, certificate: Certificate) -> Iterator[list[Crl]]:
         """What together may tell about all reasons for revocation: a CRL, with one delta CRL if it has some.
@@ -291,7 +295,7 @@ def _may_cover(entry: Crl, certificate: Certificate) -> bool:
 
 
 def _evidence(
-    certificate: Certificate, entry: Crl | OcspAnswer, status: RevocationStatus
+    certificate: Certificate, entry: Crl | OcspAnswer, status: RevocationStatus, *, later: bool
 ) -> RevocationEvidence:
     return RevocationEvidence(
         kind=entry.kind,
@@ -302,6 +306,7 @@ def _evidence(
         status=status,
         certificate=certificate,
         encoded=entry.encoded,
+        revoked_later=later,
     )
 
 

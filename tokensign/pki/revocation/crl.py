@@ -124,6 +124,18 @@ class Crl:
             revoked.wanted = serial_number
         return CRLContainer(asn1)
 
+    def lists(self, serial_number: bytes) -> bool:
+        """Whether there is an entry for a certificate, whatever its date.
+
+        Args:
+            serial_number: As for `about`.
+        """
+        if serial_number not in self.encoded:  # as nearly always
+            return False
+        revoked = self.about(serial_number).crl_data["tbs_cert_list"]["revoked_certificates"]
+        entries = revoked if isinstance(revoked, _RevokedCertificates) else ()
+        return any(entry["user_certificate"].dump() == serial_number for entry in entries)
+
 
 def load_crls(encoded: Iterable[bytes], *, legacy: bool, source: str = "given") -> list[Crl]:
     """Read CRLs.
