@@ -25,7 +25,7 @@ def write(folder: Path, text: str) -> Path:
 def test_everything_is_read_and_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     text = 'module = "m.so"\ntoken = "acme"\npin-source = "file:pin"\ntrust = ["anchors", "/etc/ca.pem"]\n'
     assert load_settings(write(tmp_path, text)) == Settings(
-        module=tmp_path / "m.so",
+        modules=(tmp_path / "m.so",),
         token="acme",
         pin_source=f"file:{tmp_path / 'pin'}",
         trust=(str(tmp_path / "anchors"), "/etc/ca.pem"),

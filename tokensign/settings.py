@@ -65,9 +65,9 @@ STORE_PREFIX: Final = "store:"
 """Before the name of a store of the configuration, where a file could stand."""
 
 _TEXT, _LIST, _FLAG, _TABLE = "a text", "a list of texts", "true or false", "a table"
-_NUMBER = "a number"
+_NUMBER, _TEXTS = "a number", "a text, or a list of texts"
 _KEYS: Final = {
-    "module": _TEXT,
+    "module": _TEXTS,
     "token": _TEXT,
     "pin-source": _TEXT,
     "trust": _LIST,
@@ -133,7 +133,7 @@ class Settings:
     """What a configuration file says.
 
     Attributes:
-        module: The PKCS#11 module, or None.
+        modules: The PKCS#11 modules; none: the usual places. Of several the one that has the token is used.
         token: Label or URI of the token, or None.
         pin_source: Where the PIN comes from, or None.
         trust: Where trust anchors come from, as --trust has it: files and folders, SYSTEM_STORE, STORE_PREFIX
@@ -147,7 +147,7 @@ class Settings:
         agent: Whether to use the agent in the user's runtime folder where TOKENSIGN_AGENT names none.
     """
 
-    module: Path | None = None
+    modules: tuple[Path, ...] = ()
     token: str | None = None
     pin_source: str | None = None
     trust: tuple[str, ...] = ()
@@ -196,9 +196,11 @@ def load_settings(path: Path | None = None) -> Settings:
             hint="say with pin-source where the PIN comes from",
         )
     folder = file.resolve().parent
-    module = content.get("module")
+    modules = content.get("module", ())
     return Settings(
-        module=_path(module, folder) if module else None,
+        modules=tuple(
+            _path(entry, folder) for entry in ((modules,) if isinstance(modules, str) else modules)
+        ),
         token=content.get("token"),
         pin_source=_source(content.get("pin-source"), folder),
         trust=tuple(_anchors(entry, folder) for entry in content.get("trust", ())),
@@ -243,15 +245,20 @@ def _check(content: Any, known: Mapping[str, str], where: str) -> None:  # noqa:
             raise ConfigurationError(f"{where} {key!r} is not a setting", hint=f"settings are: {names}")
         fits = {
             _TEXT: isinstance(value, str),
-            _LIST: isinstance(value, list) and all(isinstance(entry, str) for entry in value),
+            _LIST: _is_list_of_texts(value),
             _FLAG: isinstance(value, bool),
             _TABLE: isinstance(value, dict),
             _NUMBER: isinstance(value, int | float) and not isinstance(value, bool),
+            _TEXTS: isinstance(value, str) or _is_list_of_texts(value),
         }
         if not fits[known[key]]:
             raise ConfigurationError(
                 f"{where} the setting {key!r} has the wrong type", hint=f"it is {known[key]}"
             )
+
+
+def _is_list_of_texts(value: Any) -> bool:  # noqa: ANN401 - as above
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
 
 
 def _store(table: Any, folder: Path, file: Path, name: str) -> StoreSettings:  # noqa: ANN401 - as above

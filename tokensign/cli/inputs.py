@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 import click
 
 from tokensign.certificates import Certificate, load_certificates
-from tokensign.cli.loading import load
+from tokensign.cli.loading import load, load_all, load_module_of
 from tokensign.errors import (
     KeyNotFoundError,
     MalformedError,
@@ -41,6 +41,7 @@ __all__ = [
     "find_signer",
     "key_name",
     "module_of",
+    "modules_of",
     "named_token",
     "open_holder",
     "open_token",
@@ -56,8 +57,22 @@ _log: Final = logging.getLogger(__name__)
 
 
 def module_of(cli: Cli) -> Module:
-    """The PKCS#11 module that the options, or the usual places, name."""
-    return load(cli, cli.module or cli.settings.module)
+    """The PKCS#11 module that the options, or the usual places, name; of several the one with the token."""
+    return _load(cli, cli.module, token_name(cli))
+
+
+def modules_of(cli: Cli) -> list[Module]:
+    """All PKCS#11 modules that the options, or the usual places, name."""
+    if cli.module or not cli.settings.modules:
+        return [load(cli, cli.module)]
+    return load_all(cli, cli.settings.modules)
+
+
+def _load(cli: Cli, named: Path | str | None, token: str | KeyUri | None) -> Module:
+    configured = cli.settings.modules
+    if named is None and len(configured) > 1:
+        return load_module_of(cli, configured, token)
+    return load(cli, named or next(iter(configured), None))
 
 
 def token_name(cli: Cli) -> str | KeyUri | None:
@@ -80,8 +95,11 @@ def named_token(cli: Cli, key: str | None = None) -> tuple[Path | None, str | Ke
     name = token_name(cli)
     if uri is not None and (name is None or any((uri.token, uri.serial, uri.model, uri.manufacturer))):
         name = uri
-    module = cli.module or (uri.module_path if uri else None) or cli.settings.module
-    return Path(module) if module else None, name
+    module = cli.module or (uri.module_path if uri else None)
+    if module is not None:
+        return Path(module), name
+    configured = cli.settings.modules
+    return configured[0] if len(configured) == 1 else None, name
 
 
 @contextlib.contextmanager
@@ -107,7 +125,7 @@ def open_token(
     pin_source = cli.pin_source or _named_source(uri, name) or cli.settings.pin_source
     try:
         with tokens.open_token(
-            load(cli, module),
+            _load(cli, module, name),
             name,
             pin_source,
             read_write=read_write,
@@ -118,7 +136,8 @@ def open_token(
             yield opened
     except (TokenNotFoundError, KeyNotFoundError) as error:
         passed_over = tokens.modules_in_usual_places()[1:]
-        if module is None and passed_over and (isinstance(error, TokenNotFoundError) or not error.hint):
+        looked_at_one = module is None and not cli.settings.modules
+        if looked_at_one and passed_over and (isinstance(error, TokenNotFoundError) or not error.hint):
             others = f"not looked at: {', '.join(map(str, passed_over))}; --module names one of them"
             error.hint = f"{error.hint}; {others}" if error.hint else others
         raise

@@ -25,6 +25,7 @@ from tokensign.cli.output import print_error
 from tokensign.cli.signals import ENDING, NOTHING_LEFT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
 
     from tokensign.token.deadlines import Deadlines
@@ -56,11 +57,11 @@ def disable() -> None:
     _enabled = False
 
 
-def supervise(module: Path, *, as_json: bool) -> None:
+def supervise(modules: Sequence[Path], *, as_json: bool) -> None:
     """Fork, the first time a process asks for it. The child returns; the parent never does.
 
     Args:
-        module: The PKCS#11 module that is about to be loaded, for messages.
+        modules: The PKCS#11 modules that are about to be loaded, for messages.
         as_json: Whether errors are also told as a JSON document.
     """
     from tokensign.token import deadlines
@@ -81,7 +82,7 @@ def supervise(module: Path, *, as_json: bool) -> None:
         os.close(writing)
         code = _EXIT_BUG
         try:
-            waiting = _Parent(child, reading, shared, module, as_json=as_json)
+            waiting = _Parent(child, reading, shared, modules, as_json=as_json)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             code = waiting.wait()
         finally:
@@ -123,19 +124,19 @@ class _Parent:
         child: The one that works.
         journal: What it tells: a temporary file before it makes it, its exit code when all is done.
         deadlines: When its threads must be out of the module.
-        module: The module.
+        modules: The modules.
         as_json: As for `supervise`.
     """
 
     PASSED_ON = (*ENDING, signal.SIGQUIT, signal.SIGTSTP, signal.SIGCONT)
 
     def __init__(
-        self, child: int, journal: int, deadlines: Deadlines, module: Path, *, as_json: bool
+        self, child: int, journal: int, deadlines: Deadlines, modules: Sequence[Path], *, as_json: bool
     ) -> None:
         self._child = child
         self._journal = journal
         self._deadlines = deadlines
-        self._module = module
+        self._module = " or ".join(map(str, modules))
         self._as_json = as_json
         self._told = b""
         self._leftovers = files.unfinished_outputs()

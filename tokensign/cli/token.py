@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tokensign.cli.command import PIN_SOURCE, Cli, Group
-from tokensign.cli.inputs import module_of, open_token, source_from, token_name
+from tokensign.cli.inputs import module_of, modules_of, open_token, source_from, token_name
 from tokensign.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def token() -> None:
 @token.command("list")
 @click.pass_obj
 def list_tokens(cli: Cli) -> None:
-    """List the tokens that the module sees.
+    """List the tokens that the module sees, or all modules of the configuration.
 
     \b
     Example:
       tokensign token list --module /usr/lib/softhsm/libsofthsm2.so
     """
-    found = module_of(cli).tokens(uninitialized=True)
+    found = [info for module in modules_of(cli) for info in module.tokens(uninitialized=True)]
     cli.output.document([_document(info) for info in found])
     cli.output.table(
         ("label", "serial", "slot", "PIN", "model"),
@@ -75,6 +75,8 @@ def init(cli: Cli, label: str, so_pin_source: str | None, slot: int | None) -> N
     """
     from tokensign.token import initialize_token
 
+    if cli.module is None and len(cli.settings.modules) > 1:
+        raise UsageError("the configuration names several modules", hint="name one with --module")
     module = module_of(cli)
     pin = source_from(cli.pin_source or cli.settings.pin_source)
     made = initialize_token(module, label, source_from(so_pin_source), pin, slot)
