@@ -581,6 +581,7 @@ def test_the_json_report_has_stable_keys(
                 "existed_at": None,
                 "timestamps": [],
                 "countersignatures": [],
+                "ess": {},
             }
         ],
     }

@@ -27,7 +27,7 @@
     ├── BadSignatureError             1   one signature is not that of this content by this key
     ├── VerificationError             1   a signature that does not hold; carries the report
     ├── UntrustedError                1   a certificate that does not lead to a trust anchor
-    │   └── PolicyError               1   a certificate that the user's own rules refuse
+    │   └── PolicyError               1   a certificate, or a mail, that the user's own rules refuse
     ├── SigningError                  1   a fresh signature that its own public key refuses
     ├── FileError                     5   a file or a stream
     │   └── OutputExistsError
@@ -217,10 +217,11 @@ class UntrustedError(TokensignError):
 
 
 class PolicyError(UntrustedError):
-    """A certificate that the user's rules refuse, wherever it leads.
+    """A certificate that the user's rules refuse, wherever it leads; or a mail, by RFC 2634.
 
-    Its algorithms are too weak, it lacks the certificate policies that are demanded, or nothing tells whether
-    it was revoked although that is demanded.
+    A certificate's algorithms are too weak, it lacks the certificate policies that are demanded, or nothing
+    tells whether it was revoked although that is demanded. A mail's security label exceeds what the reader
+    may see, no receipt is owed for it, or it went through a mailing list before.
     """
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tokensign.cades.validate import TimeEvidence
+from tokensign.errors import MalformedError
+from tokensign.ess.attributes import ess_of
 from tokensign.pki.names import display_name
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from tokensign.cades.levels import Level
     from tokensign.cades.validate import TimestampResult
     from tokensign.certificates import Certificate
+    from tokensign.cms.signed_data import SignerInfo
     from tokensign.errors import TokensignError
     from tokensign.pki.validated_path import RevocationEvidence, ValidatedPath
 
@@ -92,6 +95,8 @@ class SignerReport:
         countersignatures: What was found about the signatures over this one; they decide about this one only
             through `witness`.
         witness: Whether a countersignature holds, where one was asked for, else None.
+        signer_info: The signature as it was received, with its attributes. The signed ones are the signer's
+            word only where the signature holds.
     """
 
     certificate: Certificate | None
@@ -109,6 +114,7 @@ class SignerReport:
     level: Level | None = None
     countersignatures: tuple[SignerReport, ...] = ()
     witness: Verdict | None = None
+    signer_info: SignerInfo | None = None
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -176,7 +182,17 @@ class SignerReport:
             "existed_at": _iso(self.time.existed_at),
             "timestamps": [_timestamp(entry) for entry in self.time.timestamps],
             "countersignatures": [entry.to_json() for entry in self.countersignatures],
+            "ess": self._ess(),
         }
+
+    def _ess(self) -> dict[str, Any]:
+        """What a signature that holds carries of RFC 2634; of another one nothing may be acted upon."""
+        if self.signer_info is None or not self.holds:
+            return {}
+        try:
+            return ess_of(self.signer_info).to_json()
+        except MalformedError as error:
+            return {"problem": error.message}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +205,8 @@ class VerificationReport:
         signers: One report a signature.
         moment: The time of the verification: the present, or the one that was asked about.
         any_signer: Whether one good signature is enough.
+        certificates: Those that the message carries; anybody can add some, and nothing says that they are
+            good.
     """
 
     content_type: str
@@ -196,6 +214,7 @@ class VerificationReport:
     signers: tuple[SignerReport, ...]
     moment: datetime
     any_signer: bool = False
+    certificates: tuple[Certificate, ...] = ()
 
     @property
     def holds(self) -> bool:

@@ -53,6 +53,7 @@ __all__ = [
     "Status",
     "Verdict",
     "VerificationReport",
+    "judge_identity",
     "verify",
     "verify_to_file",
 ]
@@ -176,6 +177,7 @@ def _verify(
         signers=tuple(map(judge.signer, results)),
         moment=judge.moment,
         any_signer=expectations.any_signer,
+        certificates=message.certificates,
     )
     if not report.holds:
         raise _failure(report)
@@ -229,7 +231,7 @@ class _Judge:
         report = self._report(
             result,
             "the content is what was signed",
-            _judge_identity(result.certificate, self.expectations.email),
+            judge_identity(result.certificate, self.expectations.email),
             time,
         )
         if self.expectations.countersigned:
@@ -282,6 +284,7 @@ class _Judge:
             revocation=standing.revocation,
             time=time,
             countersignatures=tuple(map(self._countersigner, result.countersignatures)),
+            signer_info=result.signer,
         )
 
     def _time(self, result: SignerResult) -> TimeEvidence:
@@ -355,7 +358,13 @@ def _judge_witness(countersignatures: Sequence[SignerReport]) -> Verdict:
     return Verdict(Status.FAILED, "nobody countersigned it")
 
 
-def _judge_identity(certificate: Certificate | None, email: str | None) -> Verdict:
+def judge_identity(certificate: Certificate | None, email: str | None) -> Verdict:
+    """Whether a signer is whom somebody expected.
+
+    Args:
+        certificate: The signer's, or None where it is not at hand.
+        email: The address that was expected, or None.
+    """
     if email is None:
         return Verdict.not_checked("no address was expected")
     if certificate is None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from asn1crypto import cms
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from software_signer import SoftwareSigner
 
 from tokensign import der
 from tokensign.algorithms import DIGESTS, KeySpec, KeyUsage, default_scheme
@@ -33,37 +34,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class SoftwareKey:
-    """A private key in memory, as fast as property tests want it: a Signer and a Decrypter."""
+class SoftwareKey(SoftwareSigner):
+    """As fast as property tests want it: a Signer and a Decrypter."""
 
-    key: Any
-    certificate: Certificate | None = None
-    chain: Sequence[Certificate] = ()
     unwrapped: int = field(default=0, init=False)
 
     @property
     def certificates(self) -> Sequence[Certificate]:
         return [self.certificate] if self.certificate else []
-
-    @property
-    def public_key(self) -> Any:  # noqa: ANN401 - of any type
-        return self.key.public_key()
-
-    def sign(self, message: bytes, scheme: SignatureScheme) -> bytes:
-        algorithm = scheme.digest.primitive()
-        match scheme.family:
-            case "rsa-pkcs1":
-                return self.key.sign(message, padding.PKCS1v15(), algorithm)
-            case "rsa-pss":
-                pss = padding.PSS(padding.MGF1(algorithm), scheme.salt_size)
-                return self.key.sign(message, pss, algorithm)
-            case "ecdsa":
-                return self.key.sign(message, ec.ECDSA(algorithm))
-            case _:
-                return self.key.sign(message)
-
-    def sign_digest(self, digest: bytes, scheme: SignatureScheme) -> bytes:
-        return self.key.sign(digest, ec.ECDSA(utils.Prehashed(scheme.digest.primitive())))
 
     def unwrap(self, encrypted_key: bytes, transport: KeyTransport) -> bytes:
         self.unwrapped += 1

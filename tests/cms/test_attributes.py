@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from tokensign.certificates import Certificate
 
+OAEP = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x07"
 DIGEST = hashlib.sha256(b"content").digest()
 SCHEME = signature_scheme("rsa-pss", DIGESTS["sha256"])
 SHA1 = "1.3.14.3.2.26"
@@ -107,13 +108,13 @@ def test_algorithm_protection_repeats_the_algorithms(built: bytes) -> None:
 
 
 def test_capabilities_announce_what_can_be_decrypted_best_first(built: bytes) -> None:
-    """RFC 8551 section 2.5.2: AES-256-GCM and AES-128-CBC at least."""
+    """RFC 8551 section 2.5.2: AES-256-GCM and AES-128-CBC at least; then OAEP."""
     (entry,) = [
         entry for entry in cms.CMSAttributes.load(built) if entry["type"].dotted == SMIME_CAPABILITIES
     ]
     listed = re.findall(rb"\x06\x09(.{9})", entry["values"].dump()[4:], re.DOTALL)
     aes = b"\x60\x86\x48\x01\x65\x03\x04\x01"
-    assert listed == [aes + bytes((last,)) for last in (46, 42, 6, 2)]
+    assert listed[:5] == [*(aes + bytes((last,)) for last in (46, 42, 6, 2)), OAEP]
 
 
 def test_without_a_certificate_there_is_no_signing_certificate(moment: datetime) -> None:

@@ -61,7 +61,13 @@ def attributes_of(certificate: Certificate, digest: str, algorithm: dict[str, An
     }
     identifier = {"cert_hash": hashlib.sha256(certificate.der).digest(), "issuer_serial": issuer_serial}
     time = cms.Time("utc_time", moment) if moment.year < 2050 else cms.Time("generalized_time", moment)
-    capabilities = [{"capability_id": oid} for oid in CAPABILITIES]
+    sha256 = {"algorithm": "sha256"}
+    mask_generation = {"algorithm": "mgf1", "parameters": sha256}
+    oaep = algos.RSAESOAEPParams({"hash_algorithm": sha256, "mask_gen_algorithm": mask_generation})
+    capabilities = [
+        *({"capability_id": oid} for oid in CAPABILITIES),
+        {"capability_id": "1.2.840.113549.1.1.7", "parameters": oaep},
+    ]
     values: dict[str, Any] = {
         "content_type": "data",
         "message_digest": hashlib.new(digest, CONTENT).digest(),

@@ -25,11 +25,11 @@ from cryptography.hazmat.primitives.asymmetric import (
     mldsa,
     padding,
     rsa,
-    utils,
     x25519,
 )
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
+from software_signer import SoftwareSigner
 
 from tokensign.certificates import Certificate
 
@@ -39,35 +39,6 @@ if TYPE_CHECKING:
     from tokensign.algorithms import SignatureScheme
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-
-
-@dataclass
-class SoftwareSigner:
-    """A private key in memory."""
-
-    key: Any
-    certificate: Certificate | None = None
-    chain: Sequence[Certificate] = ()
-
-    @property
-    def public_key(self) -> Any:
-        return self.key.public_key()
-
-    def sign(self, message: bytes, scheme: SignatureScheme) -> bytes:
-        algorithm = scheme.digest.primitive()
-        match scheme.family:
-            case "rsa-pkcs1":
-                return self.key.sign(message, padding.PKCS1v15(), algorithm)
-            case "rsa-pss":
-                pss = padding.PSS(padding.MGF1(algorithm), scheme.salt_size)
-                return self.key.sign(message, pss, algorithm)
-            case "ecdsa":
-                return self.key.sign(message, ec.ECDSA(algorithm))
-            case _:
-                return self.key.sign(message)
-
-    def sign_digest(self, digest: bytes, scheme: SignatureScheme) -> bytes:
-        return self.key.sign(digest, padding.PKCS1v15(), utils.Prehashed(scheme.digest.primitive()))
 
 
 class FaultySigner(SoftwareSigner):

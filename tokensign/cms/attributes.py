@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final, cast
 from asn1crypto import cms
 
 from tokensign import der
-from tokensign.algorithms import CONTENT_CIPHERS, DIGESTS, Digest, SignatureScheme, digest_by_oid
+from tokensign.algorithms import DIGESTS, Digest, SignatureScheme, digest_by_oid
+from tokensign.cms.capabilities import ANNOUNCED_CAPABILITIES
 from tokensign.cms.content_info import parsing
-from tokensign.errors import MalformedError
+from tokensign.errors import MalformedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,12 +26,21 @@ __all__ = [
     "ATS_HASH_INDEX_V3",
     "ATTRIBUTE_NAMES",
     "CMS_ALGORITHM_PROTECTION",
+    "CONTENT_HINTS",
+    "CONTENT_IDENTIFIER",
+    "CONTENT_REFERENCE",
     "CONTENT_TYPE",
     "COUNTERSIGNATURE",
+    "ENCRYPTION_KEY_PREFERENCE",
+    "EQUIVALENT_LABELS",
     "MESSAGE_DIGEST",
     "MIME_TYPE",
+    "ML_EXPANSION_HISTORY",
+    "MSG_SIG_DIGEST",
     "ONLY_SIGNED",
     "ONLY_UNSIGNED",
+    "RECEIPT_REQUEST",
+    "SECURITY_LABEL",
     "SIGNATURE_TIME_STAMP",
     "SIGNING_CERTIFICATE",
     "SIGNING_CERTIFICATE_V2",
@@ -51,6 +61,15 @@ SIGNING_TIME: Final = "1.2.840.113549.1.9.5"
 COUNTERSIGNATURE: Final = "1.2.840.113549.1.9.6"  # unsigned
 SMIME_CAPABILITIES: Final = "1.2.840.113549.1.9.15"  # RFC 8551 section 2.5.2
 CMS_ALGORITHM_PROTECTION: Final = "1.2.840.113549.1.9.52"  # RFC 6211
+RECEIPT_REQUEST: Final = "1.2.840.113549.1.9.16.2.1"  # RFC 2634 section 2.7
+SECURITY_LABEL: Final = "1.2.840.113549.1.9.16.2.2"  # RFC 2634 section 3.2
+ML_EXPANSION_HISTORY: Final = "1.2.840.113549.1.9.16.2.3"  # RFC 2634 section 4.4
+CONTENT_HINTS: Final = "1.2.840.113549.1.9.16.2.4"  # RFC 2634 section 2.9
+MSG_SIG_DIGEST: Final = "1.2.840.113549.1.9.16.2.5"  # RFC 2634 section 2.10
+CONTENT_IDENTIFIER: Final = "1.2.840.113549.1.9.16.2.7"  # RFC 2634 section 2.7
+EQUIVALENT_LABELS: Final = "1.2.840.113549.1.9.16.2.9"  # RFC 2634 section 3.4
+CONTENT_REFERENCE: Final = "1.2.840.113549.1.9.16.2.10"  # RFC 2634 section 2.11
+ENCRYPTION_KEY_PREFERENCE: Final = "1.2.840.113549.1.9.16.2.11"  # RFC 8551 section 2.5.3
 SIGNING_CERTIFICATE: Final = "1.2.840.113549.1.9.16.2.12"  # RFC 2634
 SIGNING_CERTIFICATE_V2: Final = "1.2.840.113549.1.9.16.2.47"  # RFC 5035
 MIME_TYPE: Final = "0.4.0.1733.2.1"  # ETSI EN 319 122-1 section 5.2.4.2
@@ -67,6 +86,15 @@ ATTRIBUTE_NAMES: Final = {
     COUNTERSIGNATURE: "countersignature",
     SMIME_CAPABILITIES: "SMIMECapabilities",
     CMS_ALGORITHM_PROTECTION: "CMSAlgorithmProtection",
+    RECEIPT_REQUEST: "receiptRequest",
+    SECURITY_LABEL: "ESSSecurityLabel",
+    ML_EXPANSION_HISTORY: "mlExpansionHistory",
+    CONTENT_HINTS: "contentHints",
+    MSG_SIG_DIGEST: "msgSigDigest",
+    CONTENT_IDENTIFIER: "contentIdentifier",
+    EQUIVALENT_LABELS: "equivalentLabels",
+    CONTENT_REFERENCE: "contentReference",
+    ENCRYPTION_KEY_PREFERENCE: "SMIMEEncryptionKeyPreference",
     SIGNING_CERTIFICATE: "SigningCertificate",
     SIGNING_CERTIFICATE_V2: "SigningCertificateV2",
     MIME_TYPE: "mime-type",
@@ -77,13 +105,19 @@ ATTRIBUTE_NAMES: Final = {
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 ONLY_SIGNED: Final = (
-    frozenset(  # RFC 5652 sections 11.1 to 11.3, RFC 8551 2.5.2, RFC 6211, RFC 5035, EN 319 122-1
+    frozenset(  # RFC 5652 sections 11.1 to 11.3, RFC 8551 2.5.2, RFC 6211, RFC 2634, EN 319 122-1
         {
             CONTENT_TYPE,
             MESSAGE_DIGEST,
             SIGNING_TIME,
             SMIME_CAPABILITIES,
             CMS_ALGORITHM_PROTECTION,
+            RECEIPT_REQUEST,
+            SECURITY_LABEL,
+            ML_EXPANSION_HISTORY,
+            MSG_SIG_DIGEST,
+            EQUIVALENT_LABELS,
+            ENCRYPTION_KEY_PREFERENCE,
             SIGNING_CERTIFICATE,
             SIGNING_CERTIFICATE_V2,
             MIME_TYPE,
@@ -101,8 +135,6 @@ _USUAL_TIME: Final = re.compile(rb"\x17\x0d[0-9]{12}Z")  # UTCTime to the second
 _FIRST_YEAR: Final = 50  # of two digits, 19yy
 _SIGNATURE_ALGORITHM: Final = 0xA1  # [1] IMPLICIT in CMSAlgorithmProtection
 
-_ANNOUNCED_CIPHERS: Final = ("aes-256-gcm", "aes-256-cbc", "aes-128-gcm", "aes-128-cbc")  # best first
-
 
 def attribute(kind: str, *values: bytes) -> bytes:
     """One Attribute.
@@ -114,12 +146,7 @@ def attribute(kind: str, *values: bytes) -> bytes:
     return der.sequence(der.object_identifier(kind), der.set_of(*values))
 
 
-_CAPABILITIES: Final = attribute(
-    SMIME_CAPABILITIES,
-    der.sequence(
-        *(der.sequence(der.object_identifier(CONTENT_CIPHERS[name].oid)) for name in _ANNOUNCED_CIPHERS)
-    ),
-)
+_CAPABILITIES: Final = attribute(SMIME_CAPABILITIES, ANNOUNCED_CAPABILITIES)
 
 
 class SignedAttributesTemplate:
@@ -130,6 +157,10 @@ class SignedAttributesTemplate:
         scheme: The signature scheme, for CMSAlgorithmProtection.
         content_type: The eContentType, dotted; None in a countersignature, which has none.
         mime_type: The media type of the content, such as "text/plain", for mime-type; None leaves that out.
+        further: Other attributes, each an Attribute in DER.
+
+    Raises:
+        UsageError: A type is there twice, which RFC 5652 section 5.3 forbids, or must not be signed.
     """
 
     def __init__(
@@ -138,6 +169,7 @@ class SignedAttributesTemplate:
         scheme: SignatureScheme,
         content_type: str | None,
         mime_type: str | None = None,
+        further: Sequence[bytes] = (),
     ) -> None:
         protection = der.sequence(  # RFC 6211: the signature algorithm has the implicit tag [1]
             scheme.digest.algorithm_identifier,
@@ -150,6 +182,8 @@ class SignedAttributesTemplate:
             self._constant.append(attribute(SIGNING_CERTIFICATE_V2, _signing_certificate_v2(certificate)))
         if mime_type is not None:
             self._constant.append(attribute(MIME_TYPE, der.utf8_string(mime_type)))
+        self._constant += further
+        _require_signable(self._constant)
         self._placeholder = bytes(scheme.digest.size)
         self._framed = self._frame(_EPOCH)
 
@@ -179,6 +213,16 @@ class SignedAttributesTemplate:
         whole = der.set_of(*self._constant, placed, attribute(SIGNING_TIME, der.time(signing_time)))
         end = whole.index(placed) + len(placed)
         return signing_time, whole[: end - len(self._placeholder)], whole[end:]
+
+
+def _require_signable(attributes: Sequence[bytes]) -> None:
+    """Refuse attributes that a reader would refuse; messageDigest and signingTime are added later."""
+    types = [MESSAGE_DIGEST, SIGNING_TIME]
+    types += (der.dotted(der.elements(one)[0]) for one in attributes)
+    for kind in types:
+        if types.count(kind) > 1 or kind in ONLY_UNSIGNED:
+            name = ATTRIBUTE_NAMES.get(kind, kind)
+            raise UsageError(f"the attribute {name} cannot be among the signed ones, or is there already")
 
 
 def _signing_certificate_v2(certificate: Certificate) -> bytes:

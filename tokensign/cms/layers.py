@@ -48,7 +48,15 @@ if TYPE_CHECKING:
     from tokensign.cms.signed_data import SignedData
     from tokensign.keys import DecryptionKey
 
-__all__ = ["MAX_LAYERS", "Layer", "OpenedContent", "OpenedLayer", "open_layers", "walk_layers"]
+__all__ = [
+    "MAX_LAYERS",
+    "Layer",
+    "OpenedContent",
+    "OpenedLayer",
+    "message_inside",
+    "open_layers",
+    "walk_layers",
+]
 
 MAX_LAYERS: Final = 8  # triple wrapping has three, a gateway and compression add to that
 
@@ -139,7 +147,7 @@ def walk_layers(
                 return
             content = held.enter_context(spool())
             content.writelines(inside.pieces)
-            message = held.enter_context(_as_message(inside.content_type, content))
+            message = held.enter_context(message_inside(inside.content_type, content))
     raise _too_deep(max_layers)
 
 
@@ -178,7 +186,7 @@ def open_layers(
         while not opened or content_type in _MESSAGES:
             with _hidden_behind(opened):
                 if opened:
-                    content = held.enter_context(_as_message(content_type, content))
+                    content = held.enter_context(message_inside(content_type, content))
                 inside = _look_into(content, limit)
                 if not inside.opens:
                     break
@@ -196,6 +204,34 @@ def open_layers(
             )
         output.writelines(chunks(content))
     return OpenedContent(content_type, tuple(opened))
+
+
+def message_inside(content_type: str, content: BinaryIO) -> BinaryIO:
+    """The message that a content is: itself where it is a ContentInfo, else behind the head of one.
+
+    Args:
+        content_type: What the message around it says that it is, dotted.
+        content: It, in a stream that can seek.
+
+    Raises:
+        MalformedError: It is no message, or one of another type.
+    """
+    content.seek(0)
+    reader = BerReader(content)
+    reader.enter(reader.expect(SEQUENCE, "the message inside"))
+    first = reader.peek()
+    if first is not None and first.tag == _OBJECT_IDENTIFIER:
+        if der.dotted(reader.read(first)) != content_type:
+            raise MalformedError("the message inside is of another type than the one around it says")
+        content.seek(0)
+        return content
+    size = content.seek(0, io.SEEK_END)
+    content.seek(0)
+    message = spool()
+    message.write(content_info_header(content_type, size))
+    message.writelines(chunks(content))
+    message.seek(0)
+    return message
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,26 +309,6 @@ def _open(
     else:
         inner.writelines(inside.pieces or ())
     return OpenedLayer(kind, inside.content_type)
-
-
-def _as_message(content_type: str, content: BinaryIO) -> BinaryIO:
-    """The message that a content is: itself where it is a ContentInfo, else behind the head of one."""
-    content.seek(0)
-    reader = BerReader(content)
-    reader.enter(reader.expect(SEQUENCE, "the message inside"))
-    first = reader.peek()
-    if first is not None and first.tag == _OBJECT_IDENTIFIER:
-        if der.dotted(reader.read(first)) != content_type:
-            raise MalformedError("the message inside is of another type than the one around it says")
-        content.seek(0)
-        return content
-    size = content.seek(0, io.SEEK_END)
-    content.seek(0)
-    message = spool()
-    message.write(content_info_header(content_type, size))
-    message.writelines(chunks(content))
-    message.seek(0)
-    return message
 
 
 @contextlib.contextmanager

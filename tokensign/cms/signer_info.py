@@ -47,6 +47,8 @@ class SigningOptions:
         content_type: The eContentType, dotted; id-data unless told.
         mime_type: The media type of the content, such as "text/plain"; None: it is not said.
         signing_time: An aware datetime; None: now.
+        signed_attributes: Further signed attributes, each an Attribute in DER, of types that not every
+            signature has; left out of countersignatures.
         check: Verify each fresh signature with the public key before it is released.
     """
 
@@ -58,6 +60,7 @@ class SigningOptions:
     content_type: str = DATA
     mime_type: str | None = None
     signing_time: datetime | None = None
+    signed_attributes: tuple[bytes, ...] = ()
     check: bool = True
 
 
@@ -97,8 +100,10 @@ class SignerInfoTemplate:
         self.signer = signer
         self.certificate = certificate
         self._check = options.check
-        mime_type = None if content_type is None else options.mime_type  # none in a countersignature
-        self._attributes = _signed_attributes(certificate, self.scheme, content_type, mime_type)
+        mime_type, further = options.mime_type, options.signed_attributes
+        if content_type is None:  # a countersignature
+            mime_type, further = None, ()
+        self._attributes = _signed_attributes(certificate, self.scheme, content_type, mime_type, further)
         version, sid = _identifier(certificate, options.identifier)
         self.head = der.integer(version) + sid + self.scheme.digest.algorithm_identifier
 
@@ -138,10 +143,14 @@ class SignerInfoTemplate:
 
 @lru_cache(maxsize=256)
 def _signed_attributes(
-    certificate: Certificate, scheme: SignatureScheme, content_type: str | None, mime_type: str | None
+    certificate: Certificate,
+    scheme: SignatureScheme,
+    content_type: str | None,
+    mime_type: str | None,
+    further: tuple[bytes, ...],
 ) -> SignedAttributesTemplate:
     """The template of a key's signed attributes, also for callers that sign one message at a time."""
-    return SignedAttributesTemplate(certificate, scheme, content_type, mime_type)
+    return SignedAttributesTemplate(certificate, scheme, content_type, mime_type, further)
 
 
 def templates_of(
