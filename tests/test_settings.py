@@ -7,6 +7,7 @@ import pytest
 
 from tokensign.errors import ConfigurationError
 from tokensign.settings import (
+    MailSettings,
     PolicySettings,
     RevocationSettings,
     Settings,
@@ -97,7 +98,7 @@ def test_unknown_setting_is_refused_and_the_known_ones_are_listed(tmp_path: Path
         load_settings(write(tmp_path, 'tokne = "acme"'))
     assert caught.value.hint == (
         "settings are: module, token, pin-source, trust, stores, policy, revocation, "
-        "require-non-extractable, agent, token-timeout"
+        "require-non-extractable, agent, token-timeout, contacts, mail, gateway"
     )
 
 
@@ -161,3 +162,38 @@ def test_how_revocation_is_found_out_is_read(tmp_path: Path) -> None:
 def test_a_table_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
         load_settings(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [("mine.sqlite", "{folder}/mine.sqlite"), ("sqlite:////srv/mail.sqlite", "sqlite:////srv/mail.sqlite")],
+)
+def test_the_contacts_are_a_file_beside_the_configuration_or_a_url(
+    tmp_path: Path, written: str, place: str
+) -> None:
+    settings = load_settings(write(tmp_path, f'contacts = "{written}"'))
+    assert settings.contacts == place.format(folder=tmp_path)
+
+
+def test_mail_servers_are_read_and_the_gateway_is_left_to_its_own_reader(tmp_path: Path) -> None:
+    text = """
+[mail]
+submission = "smtps://alice@mail.acme.example"
+imap = "imaps://alice@mail.acme.example"
+password-source = "file:password"
+trust = ["mail-ca.pem"]
+
+[gateway]
+folder = "state"
+"""
+    settings = load_settings(write(tmp_path, text))
+    assert settings.mail == MailSettings(
+        submission="smtps://alice@mail.acme.example",
+        imap="imaps://alice@mail.acme.example",
+        password_source=f"file:{tmp_path / 'password'}",
+        trust=(tmp_path / "mail-ca.pem",),
+    )
+    assert settings.gateway == {"folder": "state"}
+    assert settings.folder == tmp_path
+    with pytest.raises(ConfigurationError, match="'smtp' is not a setting"):
+        load_settings(write(tmp_path, '[mail]\nsmtp = "x"'))

@@ -9,6 +9,7 @@ The file is TOML, `config.toml` in the user's configuration folder or named by -
     require-non-extractable = true
     token-timeout = 60
     agent = true
+    contacts = "contacts.sqlite"
 
     [stores.partners]                     # --trust store:partners
     files = ["partners/", "partners.p12"]
@@ -24,6 +25,14 @@ The file is TOML, `config.toml` in the user's configuration folder or named by -
     mode = "prefer"
     fetch = true                          # ask OCSP responders, and get CRLs and issuers' certificates
     allow-private = ["10.0.0.0/8"]        # networks that are not public and may be asked all the same
+
+    [mail]                                # what `mail send` and `mail fetch` use where no option says it
+    submission = "smtps://alice@mail.acme.example"
+    imap = "imaps://alice@mail.acme.example"
+    password-source = "keyring:mail"
+    trust = ["mail-ca.pem"]               # CAs of these servers; without it the system's
+
+    [gateway]                             # `mail gateway`; docs/gateway.md has what stands in it
 
 Paths in it are relative to its folder. A key that is not known is an error, so that no typing mistake
 weakens anything.
@@ -44,14 +53,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "FLAG",
+    "LIST",
+    "NUMBER",
     "PIN_SOURCES",
     "STORE_PREFIX",
     "SYSTEM_STORE",
+    "TABLE",
+    "TABLES",
+    "TEXT",
+    "MailSettings",
     "PolicySettings",
     "RevocationSettings",
     "Settings",
     "StoreSettings",
+    "check_table",
     "default_config_path",
+    "default_contacts_path",
     "load_settings",
     "token_timeout",
 ]
@@ -64,23 +82,29 @@ SYSTEM_STORE: Final = "system"
 STORE_PREFIX: Final = "store:"
 """Before the name of a store of the configuration, where a file could stand."""
 
-_TEXT, _LIST, _FLAG, _TABLE = "a text", "a list of texts", "true or false", "a table"
-_NUMBER, _TEXTS = "a number", "a text, or a list of texts"
+TEXT, LIST, FLAG, TABLE = "a text", "a list of texts", "true or false", "a table"
+NUMBER, TABLES, TEXTS = "a number", "a list of tables", "a text, or a list of texts"
+"""The types of settings."""
+
 _KEYS: Final = {
-    "module": _TEXTS,
-    "token": _TEXT,
-    "pin-source": _TEXT,
-    "trust": _LIST,
-    "stores": _TABLE,
-    "policy": _TABLE,
-    "revocation": _TABLE,
-    "require-non-extractable": _FLAG,
-    "agent": _FLAG,
-    "token-timeout": _NUMBER,
+    "module": TEXTS,
+    "token": TEXT,
+    "pin-source": TEXT,
+    "trust": LIST,
+    "stores": TABLE,
+    "policy": TABLE,
+    "revocation": TABLE,
+    "require-non-extractable": FLAG,
+    "agent": FLAG,
+    "token-timeout": NUMBER,
+    "contacts": TEXT,
+    "mail": TABLE,
+    "gateway": TABLE,
 }
-_STORE_KEYS: Final = {"files": _LIST, "password-source": _TEXT}
-_POLICY_KEYS: Final = {"initial": _LIST, "explicit": _FLAG, "inhibit-any": _FLAG, "inhibit-mapping": _FLAG}
-_REVOCATION_KEYS: Final = {"mode": _TEXT, "fetch": _FLAG, "allow-private": _LIST}
+_STORE_KEYS: Final = {"files": LIST, "password-source": TEXT}
+_POLICY_KEYS: Final = {"initial": LIST, "explicit": FLAG, "inhibit-any": FLAG, "inhibit-mapping": FLAG}
+_REVOCATION_KEYS: Final = {"mode": TEXT, "fetch": FLAG, "allow-private": LIST}
+_MAIL_KEYS: Final = {"submission": TEXT, "imap": TEXT, "password-source": TEXT, "trust": LIST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +153,23 @@ class RevocationSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MailSettings:
+    """The servers that mail is sent and fetched with.
+
+    Attributes:
+        submission: The URL of the submission server, or None.
+        imap: The URL of the IMAP server, or None.
+        password_source: Where the password for them comes from, or None.
+        trust: Files with the CAs of these servers; empty for the system's.
+    """
+
+    submission: str | None = None
+    imap: str | None = None
+    password_source: str | None = None
+    trust: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a configuration file says.
 
@@ -145,6 +186,10 @@ class Settings:
             were never outside.
         token_timeout: Seconds after which a token that has not answered is taken for hanging, or None.
         agent: Whether to use the agent in the user's runtime folder where TOKENSIGN_AGENT names none.
+        contacts: The database of contacts, a file or a URL; None for `default_contacts_path`.
+        mail: The servers that mail is sent and fetched with.
+        gateway: The table of the gateway as it stands, which `tokensign.gateway.policy` reads.
+        folder: The folder of the file, to which paths are relative.
     """
 
     modules: tuple[Path, ...] = ()
@@ -157,6 +202,10 @@ class Settings:
     require_non_extractable: bool = False
     token_timeout: float | None = None
     agent: bool = False
+    contacts: str | None = None
+    mail: MailSettings = field(default_factory=MailSettings)
+    gateway: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path = field(default=Path(), compare=False)
 
 
 def default_config_path() -> Path:
@@ -164,6 +213,13 @@ def default_config_path() -> Path:
     import platformdirs  # noqa: PLC0415 - only needed when no --config was given
 
     return platformdirs.user_config_path("tokensign", appauthor=False) / "config.toml"
+
+
+def default_contacts_path() -> Path:
+    """The database of contacts that is used when none is named; it is made when it is needed."""
+    import platformdirs  # noqa: PLC0415 - only needed when no --contacts was given
+
+    return platformdirs.user_data_path("tokensign", appauthor=False) / "contacts.sqlite"
 
 
 def load_settings(path: Path | None = None) -> Settings:
@@ -189,7 +245,7 @@ def load_settings(path: Path | None = None) -> Settings:
         ) from error
     except ValueError as error:  # broken TOML, or not UTF-8
         raise ConfigurationError(f"the configuration file {file} is broken: {error}") from error
-    _check(content, _KEYS, f"{file}:")
+    check_table(content, _KEYS, f"{file}:")
     if "pin-value=" in content.get("token", "").lower():
         raise ConfigurationError(
             f"{file}: a PIN does not belong in a configuration file, and the token's URI has a pin-value",
@@ -210,6 +266,10 @@ def load_settings(path: Path | None = None) -> Settings:
         require_non_extractable=content.get("require-non-extractable", False),
         token_timeout=token_timeout(content.get("token-timeout")),
         agent=content.get("agent", False),
+        contacts=_database(content.get("contacts"), folder),
+        mail=_mail(content.get("mail", {}), folder, file),
+        gateway=content.get("gateway", {}),
+        folder=folder,
     )
 
 
@@ -236,7 +296,17 @@ def token_timeout(given: str | float | None) -> float | None:
     return seconds
 
 
-def _check(content: Any, known: Mapping[str, str], where: str) -> None:  # noqa: ANN401 - of any type in TOML
+def check_table(content: Any, known: Mapping[str, str], where: str) -> None:  # noqa: ANN401 - any TOML
+    """Refuse a table with a setting that is not known or has the wrong type.
+
+    Args:
+        content: The table.
+        known: What is known, each with its type: TEXT, LIST, FLAG, NUMBER, TABLE or TABLES.
+        where: What errors begin with.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
     if not isinstance(content, dict):
         raise ConfigurationError(f"{where} a table is needed here")
     for key, value in content.items():
@@ -244,12 +314,13 @@ def _check(content: Any, known: Mapping[str, str], where: str) -> None:  # noqa:
             names = ", ".join(known)
             raise ConfigurationError(f"{where} {key!r} is not a setting", hint=f"settings are: {names}")
         fits = {
-            _TEXT: isinstance(value, str),
-            _LIST: _is_list_of_texts(value),
-            _FLAG: isinstance(value, bool),
-            _TABLE: isinstance(value, dict),
-            _NUMBER: isinstance(value, int | float) and not isinstance(value, bool),
-            _TEXTS: isinstance(value, str) or _is_list_of_texts(value),
+            TEXT: isinstance(value, str),
+            LIST: _is_list_of_texts(value),
+            FLAG: isinstance(value, bool),
+            TABLE: isinstance(value, dict),
+            NUMBER: isinstance(value, int | float) and not isinstance(value, bool),
+            TABLES: isinstance(value, list) and all(isinstance(entry, dict) for entry in value),
+            TEXTS: isinstance(value, str) or _is_list_of_texts(value),
         }
         if not fits[known[key]]:
             raise ConfigurationError(
@@ -263,7 +334,7 @@ def _is_list_of_texts(value: Any) -> bool:  # noqa: ANN401 - as above
 
 def _store(table: Any, folder: Path, file: Path, name: str) -> StoreSettings:  # noqa: ANN401 - as above
     where = f"{file}: [stores.{name}]:"
-    _check(table, _STORE_KEYS, where)
+    check_table(table, _STORE_KEYS, where)
     if not table.get("files"):
         raise ConfigurationError(f"{where} the store has no files", hint='write files = ["ca.pem"]')
     return StoreSettings(
@@ -273,7 +344,7 @@ def _store(table: Any, folder: Path, file: Path, name: str) -> StoreSettings:  #
 
 
 def _policy(table: dict[str, Any], file: Path) -> PolicySettings:
-    _check(table, _POLICY_KEYS, f"{file}: [policy]:")
+    check_table(table, _POLICY_KEYS, f"{file}: [policy]:")
     return PolicySettings(
         initial=tuple(table.get("initial", ())),
         explicit=table.get("explicit", False),
@@ -282,9 +353,19 @@ def _policy(table: dict[str, Any], file: Path) -> PolicySettings:
     )
 
 
+def _mail(table: dict[str, Any], folder: Path, file: Path) -> MailSettings:
+    check_table(table, _MAIL_KEYS, f"{file}: [mail]:")
+    return MailSettings(
+        submission=table.get("submission"),
+        imap=table.get("imap"),
+        password_source=_source(table.get("password-source"), folder),
+        trust=tuple(_path(entry, folder) for entry in table.get("trust", ())),
+    )
+
+
 def _revocation(table: dict[str, Any], file: Path) -> RevocationSettings:
     where = f"{file}: [revocation]:"
-    _check(table, _REVOCATION_KEYS, where)
+    check_table(table, _REVOCATION_KEYS, where)
     mode = table.get("mode")
     if mode not in {None, "off", "prefer", "require"}:
         raise ConfigurationError(f"{where} {mode!r} is not a mode", hint="modes are: off, prefer, require")
@@ -297,6 +378,10 @@ def _revocation(table: dict[str, Any], file: Path) -> RevocationSettings:
 
 def _path(entry: str, folder: Path) -> Path:
     return folder / Path(entry).expanduser()
+
+
+def _database(place: str | None, folder: Path) -> str | None:
+    return place if place is None or "://" in place else str(_path(place, folder))
 
 
 def _anchors(entry: str, folder: Path) -> str:

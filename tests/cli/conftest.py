@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -26,7 +28,7 @@ import tokensign
 from tests.launcher import LaunchedProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 PACKAGE_FOLDER = Path(tokensign.__file__).parents[1]
 SPY_PLACES = (
@@ -374,3 +376,16 @@ def spy(module_path: Path) -> Callable[[Terminal], Trace]:
     if not places:
         pytest.skip("pkcs11-spy is not installed; it comes with OpenSC")
     return lambda terminal: Trace(terminal.folder, places[0], module_path)
+
+
+@pytest.fixture
+def main_in_this_process() -> Iterator[None]:
+    """Take back what `main` does to a process: it handles signals, and commands log."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    logger = logging.getLogger("tokensign")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)

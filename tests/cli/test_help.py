@@ -45,6 +45,10 @@ def test_commands_are_those_of_the_contract() -> None:
         "cert import", "cert list", "cert show", "cert export", "sign", "verify", "encrypt", "decrypt",
         "authenticate", "digest", "compress", "decompress", "certs", "inspect", "timestamp query",
         "timestamp verify", "timestamp extend",
+        "mail sign", "mail encrypt", "mail open", "mail send", "mail fetch", "mail gateway",
+        "mail receipt make", "mail receipt record", "mail receipt verify",
+        "contacts add", "contacts list", "contacts show", "contacts remove",
+        "openpgp certificate", "openpgp sign", "openpgp decrypt",
         "agent start", "agent status", "agent lock", "agent unlock", "agent stop",
     }  # fmt: skip
 

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from pkcs11 import Attribute, KeyType, ObjectClass
 
 from tokensign import der
 from tokensign.algorithms import CURVES, ED25519_OID, X25519_OID
+from tokensign.certificates import load_certificates
 from tokensign.token import Pin, import_certificate, open_key, open_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from tokensign.certificates import Certificate
     from tokensign.token import Module, Token, TokenKey
@@ -113,3 +115,24 @@ def files_of(corpora: Callable[[str], Any]) -> Callable[..., Sequence[Any]]:
         return found
 
     return find
+
+
+@pytest.fixture(scope="module")
+def certificate(corpora: Callable[[str], Path]) -> Callable[[str], Certificate]:
+    """A published certificate of RFC 9216: `certificate("alice.sign")`."""
+    return lambda name: load_certificates(corpora(f"rfc9216/{name}.crt").read_bytes())[0]
+
+
+@pytest.fixture(scope="module")
+def person(
+    corpora: Callable[[str], Path],
+    import_key: Callable[..., TokenKey],
+    certificate: Callable[[str], Certificate],
+) -> Callable[[str], TokenKey]:
+    """A published key of RFC 9216 on the token: `person("alice.sign")`."""
+
+    def get(name: str) -> TokenKey:
+        key: Any = load_pem_private_key(corpora(f"rfc9216/{name}.key").read_bytes(), None)
+        return import_key(key, certificate(name))
+
+    return get

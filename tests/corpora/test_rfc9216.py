@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tokensign.certificates import Certificate, load_certificates
 from tokensign.cms.decrypt import decrypt
 from tokensign.cms.encrypt import encrypt
 from tokensign.cms.signed import sign_attached
@@ -18,31 +16,13 @@ from tokensign.verification import Expectations, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from tokensign.certificates import Certificate
     from tokensign.token import TokenKey
 
 CONTENT = b"Content-Type: text/plain\r\n\r\nHello\r\n"
 MOMENT = datetime(2026, 6, 1, tzinfo=UTC)
 AUTHORITIES = {"alice": "rsa", "bob": "rsa", "carlos": "25519", "dana": "25519"}
-
-
-@pytest.fixture(scope="module")
-def certificate(corpora: Callable[[str], Path]) -> Callable[[str], Certificate]:
-    return lambda name: load_certificates(corpora(f"rfc9216/{name}.crt").read_bytes())[0]
-
-
-@pytest.fixture(scope="module")
-def person(
-    corpora: Callable[[str], Path],
-    import_key: Callable[..., TokenKey],
-    certificate: Callable[[str], Certificate],
-) -> Callable[[str], TokenKey]:
-    def get(name: str) -> TokenKey:
-        key: Any = load_pem_private_key(corpora(f"rfc9216/{name}.key").read_bytes(), None)
-        return import_key(key, certificate(name))
-
-    return get
 
 
 @pytest.mark.parametrize("name", AUTHORITIES)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import signal
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,9 +17,9 @@ from tokensign.cli.output import Output
 from tokensign.settings import PIN_SOURCES, Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["EXIT_BROKEN_PIPE", "PATH", "PIN_SOURCE", "Cli", "Command", "Group", "LazyGroup"]
+__all__ = ["EXIT_BROKEN_PIPE", "PATH", "PIN_SOURCE", "Cli", "Command", "Group", "LazyGroup", "grouped"]
 
 EXIT_BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 PATH: Final = click.Path(readable=False, allow_dash=True)
@@ -183,21 +183,23 @@ class Group(_WithCommonOptions, click.Group):
 
 
 class LazyGroup(click.Group):
-    """The root: a command's module is imported when the command is called.
+    """The root, or a group of its own: a command's module is imported when the command is called.
 
     Args:
         lazy: Command name to its module, its attribute there, and its summary.
+        outermost: Whether it is the root, which reads the environment.
     """
 
     def __init__(
         self,
         *arguments: Any,  # noqa: ANN401 - click's
         lazy: Mapping[str, tuple[str, str, str]],
+        outermost: bool = True,
         **attributes: Any,  # noqa: ANN401 - click's
     ) -> None:
         super().__init__(*arguments, **attributes)
         self._lazy = lazy
-        self.params.extend(_common_options(outermost=True))
+        self.params.extend(_common_options(outermost=outermost))
 
     def make_context(
         self,
@@ -240,3 +242,28 @@ def _own_exit_code() -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise click.exceptions.Exit(EXIT_BROKEN_PIPE) from None
+
+
+def grouped(
+    name: str, kind: type[Any], options: Sequence[Callable[..., Any]]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that gives a command some options, whose values it gets as one argument.
+
+    Args:
+        name: The argument.
+        kind: A dataclass with a field for each of the options, by its name.
+        options: What `click.option` makes, in the order in which --help has them.
+    """
+    names = [entry.name for entry in fields(kind)]
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def with_options(*arguments: Any, **values: Any) -> Any:  # noqa: ANN401 - click's
+            own = {one: values.pop(one) for one in names}
+            return command(*arguments, **values, **{name: kind(**own)})
+
+        for option in reversed(options):
+            with_options = option(with_options)
+        return with_options
+
+    return decorate

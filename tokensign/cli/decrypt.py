@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import click
 
 from tokensign.cli.command import PATH, PIN_SOURCE, Cli, Command
-from tokensign.cli.inputs import (
-    announce_pins,
-    described,
-    key_name,
-    open_holder,
-    password_from,
-    secret_key_from,
-)
+from tokensign.cli.decryption_keys import recipient_keys
+from tokensign.cli.inputs import described, open_holder, password_from, secret_key_from
 from tokensign.cli.output import named
 from tokensign.cms.authenticated import AUTHENTICATED_DATA
 from tokensign.cms.compressed import COMPRESSED_DATA
@@ -29,13 +23,12 @@ from tokensign.cms.content_info import (
 from tokensign.cms.digested import DIGESTED_DATA
 from tokensign.cms.encrypted import ENCRYPTED_DATA
 from tokensign.cms.layers import OpenedLayer, open_layers, walk_layers
-from tokensign.errors import KeyNotFoundError, UnsupportedError, UsageError
+from tokensign.errors import UnsupportedError, UsageError
 from tokensign.files import STANDARD_STREAM, open_input, open_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tokensign.cli.holder import KeyHolder
     from tokensign.keys import DecryptionKey
 
 __all__ = ["decrypt"]
@@ -136,28 +129,7 @@ def _keys(cli: Cli, sources: _Keys, *, needed: bool, action: str) -> Iterator[Se
         yield found
         return
     with open_holder(cli, sources.key, action=action) as holder:
-        held = _named(cli, holder, sources.key) if sources.key else _all(cli, holder)
-        if sources.key:
-            announce_pins(cli, held, "decryption")
-        yield [*found, *held]
-
-
-def _named(cli: Cli, holder: KeyHolder, name: str) -> Sequence[DecryptionKey]:
-    """The private key with a name, or else the AES key."""
-    from tokensign.algorithms import KeyUsage
-
-    strict = cli.settings.require_non_extractable
-    try:
-        return [holder.open_key(key_name(name), KeyUsage.DECRYPT, require_non_extractable=strict)]
-    except (KeyNotFoundError, UsageError) as error:  # a URI may say that an AES key is meant
-        try:
-            return [holder.open_secret_key(name, require_non_extractable=strict)]
-        except (KeyNotFoundError, UsageError):
-            raise error from None
-
-
-def _all(cli: Cli, holder: KeyHolder) -> Sequence[DecryptionKey]:
-    return holder.open_decrypters(require_non_extractable=cli.settings.require_non_extractable)
+        yield [*found, *recipient_keys(cli, holder, sources.key)]
 
 
 def _is_for_recipients(message: BinaryIO) -> bool:

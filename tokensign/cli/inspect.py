@@ -132,6 +132,7 @@ def _signed(stream: BinaryIO) -> dict[str, Any]:
 def _signer(message: SignedData, signer: SignerInfo, level: int = 0) -> dict[str, Any]:
     from tokensign.cms.attributes import parse_signed_attributes, parse_unsigned_attributes
     from tokensign.cms.signature import read_signature_algorithm
+    from tokensign.ess.attributes import ess_of
 
     certificate = message.certificate_of(signer)
     document: dict[str, Any] = {
@@ -157,6 +158,7 @@ def _signer(message: SignedData, signer: SignerInfo, level: int = 0) -> dict[str
             document["signed_attributes"] = _attribute_names(attributes.types)
             moment = attributes.signing_time
             document["signing_time"] = moment.isoformat() if moment else None
+            document |= ess_of(signer).to_json()
     except MessageError as error:
         document["problem"] = error.message
     return document

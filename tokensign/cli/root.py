@@ -27,6 +27,9 @@ _COMMANDS: Final = {
     "digest": ("tokensign.cli.digest", "digest", "Put a digest to a file."),
     "compress": ("tokensign.cli.compress", "compress", "Compress a file."),
     "decompress": ("tokensign.cli.compress", "decompress", "Decompress a file."),
+    "mail": ("tokensign.cli.mail", "mail", "Sign, encrypt, open, send and fetch mail."),
+    "contacts": ("tokensign.cli.contacts", "contacts", "Look after the certificates of correspondents."),
+    "openpgp": ("tokensign.cli.openpgp", "openpgp", "Sign and decrypt OpenPGP."),
     "certs": ("tokensign.cli.certs", "certs", "Put certificates into a message, or take them out."),
     "inspect": ("tokensign.cli.inspect", "inspect", "Tell what is in a message or certificate."),
 }

@@ -37,7 +37,7 @@ def token() -> None:
 @token.command("list")
 @click.pass_obj
 def list_tokens(cli: Cli) -> None:
-    """List the tokens that the module sees, or all modules of the configuration.
+    """List the tokens that the module sees, or all configured modules.
 
     \b
     Example:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
-from functools import wraps
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import click
 
-from tokensign.cli.command import PATH, PIN_SOURCE
+from tokensign.cli.command import PATH, PIN_SOURCE, grouped
 from tokensign.cli.inputs import open_token, password_from, read_certificates
 from tokensign.errors import UsageError
 from tokensign.files import read_small
 from tokensign.settings import STORE_PREFIX, SYSTEM_STORE, RevocationSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from tokensign.certificates import Certificate
     from tokensign.cli.command import Cli
@@ -158,17 +157,8 @@ _OPTIONS: Final = (
 )
 
 
-def trust_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options about trust; it gets them as one argument, `trusting`."""
-
-    @wraps(command)
-    def with_options(*arguments: Any, **values: Any) -> Any:  # noqa: ANN401 - click's
-        own = {entry.name: values.pop(entry.name) for entry in fields(TrustOptions)}
-        return command(*arguments, trusting=TrustOptions(**own), **values)
-
-    for option in reversed(_OPTIONS):
-        with_options = option(with_options)
-    return with_options
+trust_options = grouped("trusting", TrustOptions, _OPTIONS)
+"""Give a command the options about trust; it gets them as one argument, `trusting`."""
 
 
 def _intermediates(cli: Cli, names: Iterable[str]) -> list[Certificate]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tokensign.pki.validated_path import RevocationEvidence
     from tokensign.report import SignerReport, VerificationReport
 
-__all__ = ["show"]
+__all__ = ["check", "show", "tell_signer"]
 
 _MARKS: Final = {"passed": ("✓", "green"), "failed": ("✗", "red"), "not-checked": ("-", "yellow")}
 _COLOURS: Final = {"good": "green", "bad": "red", "intact": "yellow"}
@@ -39,27 +39,28 @@ def show(output: Output, found: VerificationReport, content: str, *, on_stderr: 
     headline = click.style(f"{found.verdict.upper()}:", fg=_COLOURS[found.verdict], bold=True)
     tell(found.summary(content), prefix=f"{headline} ")
     for signer in found.signers:
-        _tell(tell, signer, "signature")
+        tell_signer(tell, signer, "signature")
 
 
-def _tell(tell: Callable[..., None], signer: SignerReport, what: str, margin: str = "") -> None:
+def tell_signer(tell: Callable[..., None], signer: SignerReport, what: str, margin: str = "") -> None:
     """A signature, its verdicts, what they rest on, and its countersignatures beneath it."""
     tell(f"{margin}{what} of {signer.name}: {'good' if signer.holds else 'NOT GOOD'}")
     for name, verdict in signer.verdicts.items():
-        _check(tell, margin, verdict.status.value, f"{name:9} {verdict.reason}")
+        check(tell, margin, verdict.status.value, f"{name:9} {verdict.reason}")
     tell(f"{margin}    signed    {_signed(signer)}; {signer.scheme or 'in an unknown scheme'}")
     for said in signer.revocation:
         tell(f"{margin}    status    {_status(said, signer.judged_at)}")
     for stamp in signer.time.timestamps:
-        _check(tell, margin, "failed" if stamp.error else "passed", f"timestamp {_stamp(stamp)}")
+        check(tell, margin, "failed" if stamp.error else "passed", f"timestamp {_stamp(stamp)}")
     if signer.time.existed_at:
         level = f"; level {signer.level.value.upper()}" if signer.level else ""
         tell(f"{margin}    existed   {_moment(signer.time.existed_at)} at the latest{level}")
     for entry in signer.countersignatures:
-        _tell(tell, entry, "countersignature", f"{margin}    ")
+        tell_signer(tell, entry, "countersignature", f"{margin}    ")
 
 
-def _check(tell: Callable[..., None], margin: str, status: str, text: str) -> None:
+def check(tell: Callable[..., None], margin: str, status: str, text: str) -> None:
+    """A line about one check: its mark, and what it found."""
     mark, colour = _MARKS[status]
     tell(text, prefix=click.style(f"{margin}  {mark} ", fg=colour))
 

@@ -28,6 +28,7 @@ _MICALG: Final = {  # RFC 8551 section 3.5.3.2
 }
 _FILE_NAMES: Final = {  # RFC 8551 section 3.2.1
     "signed-data": "smime.p7m",
+    "signed-receipt": "smime.p7m",  # RFC 2634 section 2.4
     "enveloped-data": "smime.p7m",
     "authEnveloped-data": "smime.p7m",
     "compressed-data": "smime.p7z",
@@ -108,8 +109,7 @@ def write_multipart_signed(
         b"MIME-Version: 1.0\r\n"
         b'Content-Type: multipart/signed; protocol="application/pkcs7-signature";\r\n'
         + f' micalg="{micalg}"; boundary="{boundary}"\r\n\r\n'.encode("ascii")
-        + b"This is a cryptographically signed message in MIME format.\r\n"
-        + f"\r\n--{boundary}\r\n".encode("ascii")
+        + f"--{boundary}\r\n".encode("ascii")
     )
     write_canonical(entity, output)
     output.write(
@@ -130,8 +130,8 @@ def write_pkcs7_mime(
 
     Args:
         message: The message in DER, from its current position.
-        smime_type: "signed-data", "enveloped-data", "authEnveloped-data", "compressed-data" or "certs-only";
-            None for a content type to which S/MIME gives no name.
+        smime_type: "signed-data", "signed-receipt", "enveloped-data", "authEnveloped-data", "compressed-data"
+            or "certs-only"; None for a content type to which S/MIME gives no name.
         output: Receives the entity.
         fields: Header fields that stand first, each with its line end.
     """

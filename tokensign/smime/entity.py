@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from tokensign.errors import MalformedError
 from tokensign.files import spool
 from tokensign.smime.canonical import canonical_lines
+from tokensign.smime.mime import octets, part_spans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from email.message import Message
 
 __all__ = ["read_header", "split_multipart_signed"]
@@ -56,55 +56,13 @@ def split_multipart_signed(stream: BinaryIO, boundary: str) -> tuple[BinaryIO, B
     """
     spools: list[BinaryIO] = []
     with contextlib.ExitStack() as on_failure:
-        for part in _Multipart(stream, boundary).parts():
+        for part in part_spans(stream, boundary.encode("ascii", "replace")):
             if len(spools) == 2:  # noqa: PLR2004 - content and signature
                 raise MalformedError("the multipart/signed mail has more than two parts")
             spools.append(on_failure.enter_context(spool()))
-            spools[-1].writelines(canonical_lines(part))
+            spools[-1].writelines(canonical_lines(octets(stream, part.start, part.end)))
             spools[-1].seek(0)
         if len(spools) != 2:  # noqa: PLR2004 - content and signature
             raise MalformedError("the multipart/signed mail is cut off: a part is missing")
         on_failure.pop_all()
     return spools[0], spools[1]
-
-
-class _Multipart:
-    """The parts of a multipart body, each to be read before the next one is asked for."""
-
-    def __init__(self, stream: BinaryIO, boundary: str) -> None:
-        self._stream = stream
-        self._delimiter = b"--" + boundary.encode("ascii", "replace")
-        self._closed = False
-
-    def parts(self) -> Iterator[Iterator[bytes]]:
-        self._skip_preamble()
-        while not self._closed:
-            yield self._part()
-
-    def _skip_preamble(self) -> None:
-        at_line_start = True
-        while line := self._stream.readline(_LINE_SIZE):
-            if at_line_start and self._is_delimiter(line):
-                return
-            at_line_start = line.endswith(b"\n")
-        raise MalformedError("the multipart mail has no part: its boundary does not occur")
-
-    def _part(self) -> Iterator[bytes]:
-        """A part by lines; the line end before a delimiter belongs to it (RFC 2046 section 5.1.1)."""
-        held = b""
-        at_line_start = True
-        while line := self._stream.readline(_LINE_SIZE):
-            if at_line_start and self._is_delimiter(line):
-                return
-            at_line_start = line.endswith(b"\n")
-            body = line.removesuffix(b"\n").removesuffix(b"\r") if at_line_start else line
-            yield held + body
-            held = line[len(body) :]
-        raise MalformedError("the multipart mail is cut off: its last boundary is missing")
-
-    def _is_delimiter(self, line: bytes) -> bool:
-        if not line.startswith(self._delimiter):
-            return False
-        rest = line[len(self._delimiter) :].rstrip()
-        self._closed = rest == b"--"
-        return rest in (b"", b"--")
