@@ -27,7 +27,14 @@ and the tests fail when it turns out that it can.
 """
 
 
-ORDER = ("Signatures", "Forms of signatures", "Encryption", "Recipients", "Other contents")  # then the others
+ORDER = (
+    "Signatures",
+    "Forms of signatures",
+    "Encryption",
+    "Recipients",
+    "Other contents",
+    "Mail",
+)  # then the others
 
 
 @dataclass

@@ -209,7 +209,7 @@ public final class BouncyCastle {
         return generator.generate(content, encryptor).getEncoded();
     }
 
-    private static JceKeyTransRecipientInfoGenerator recipient(String[] request, X509Certificate certificate)
+    static JceKeyTransRecipientInfoGenerator recipient(String[] request, X509Certificate certificate)
         throws Exception {
         if (request[2].equals("pkcs1")) {
             return new JceKeyTransRecipientInfoGenerator(certificate).setProvider(PROVIDER);
@@ -258,7 +258,7 @@ public final class BouncyCastle {
         return certificate(holder.getEncoded());
     }
 
-    private static X509Certificate certificate(byte[] der) throws Exception {
+    static X509Certificate certificate(byte[] der) throws Exception {
         return (X509Certificate)
             CertificateFactory.getInstance("X.509", PROVIDER).generateCertificate(new ByteArrayInputStream(der));
     }

@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from peers.structures import Parties, Structure
     from tokensign.algorithms import Digest
 
-_JARS = ("bcprov.jar", "bcutil.jar", "bcpkix.jar")
-
 
 class BouncyCastle(Peer):
     name = "Bouncy Castle"
@@ -59,12 +57,14 @@ class BouncyCastle(Peer):
     tried_version = "1.72"
     sources: ClassVar[tuple[str, ...]] = ("BouncyCastle", "BouncyCastleStructures")
     main_class: ClassVar[str] = "BouncyCastle"
+    libraries: ClassVar[tuple[str, ...]] = ("bcprov.jar", "bcutil.jar", "bcpkix.jar")
 
     def __init__(self, folder: Path, authority: Authority) -> None:
         super().__init__(folder, authority)
-        class_path = os.pathsep.join(str(self.jars() / jar) for jar in _JARS)
+        class_path = os.pathsep.join(str(self.jars() / jar) for jar in self.libraries)
         sources = [Path(__file__).with_name(f"{name}.java") for name in self.sources]
-        lint = "-Xlint:all,-path,-deprecation"  # what a newer version deprecates is all that an older one has
+        # What a newer version deprecates is all that an older one has; a library has annotations of its own.
+        lint = "-Xlint:all,-path,-deprecation,-processing"
         self.run("javac", lint, "-Werror", "-cp", class_path, "-d", folder, *sources)
         self._process = subprocess.Popen(
             ["java", "-XX:+UseSerialGC", "-cp", f"{folder}{os.pathsep}{class_path}", self.main_class],

@@ -157,6 +157,10 @@ class Gpgsm(Peer):
         self._gpgsm("--import", self.file(certificate.public_bytes(Encoding.DER)))
         return certificate.fingerprint(SHA1()).hex().upper()  # noqa: S303 - as above
 
+    def own(self, person: Person) -> None:
+        """Keep somebody's key."""
+        self._import_key(person)
+
     def _import_key(self, person: Person) -> str:
         fingerprint = self._import_certificate(person.certificate)
         listing = self._gpgsm("--with-colons", "--with-keygrip", "--list-keys", fingerprint).stdout.decode()
