@@ -22,25 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.identities import USER_PIN, certified_key, throwaway_token
+from benchmarks.processes import Cost, FailedError, octets, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 BLOCK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one process took.
-
-    Attributes:
-        seconds: Processor time, user and system.
-        peak: Octets of resident memory at most.
-    """
-
-    seconds: float
-    peak: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +53,6 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the files are put (default: the temporary folder)")
     parser.add_argument("--only", action="append", default=[], help="measure these operations alone")
     arguments = parser.parse_args()
-    size = int(arguments.size[:-1]) * UNITS[arguments.size[-1].upper()]
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(dir=arguments.folder)))
         token = held.enter_context(throwaway_token())
@@ -74,8 +60,8 @@ def main() -> None:
         if certificate is None:
             raise SystemExit("the token did not keep the certificate")
         (folder / "ours.pem").write_text(certificate.pem())
-        _make_files(folder, size)
-        idle = _run([sys.executable, "-c", "pass"])
+        _make_files(folder, octets(arguments.size))
+        idle = run([sys.executable, "-c", "pass"])
         print(f"{arguments.size} file; an idle interpreter: {idle.peak >> 20} MiB")
         print(f"{'':<24}{'tokensign':>22}{'openssl':>22}{'time':>9}{'memory':>9}")
         for operation in _operations(folder):
@@ -139,10 +125,10 @@ def _operations(folder: Path) -> Iterator[Operation]:
 def _compare(operation: Operation, rounds: int) -> None:
     ours, theirs, refusal = [], [], ""
     for _ in range(rounds):
-        ours.append(_run(operation.ours))
+        ours.append(run(operation.ours))
         try:
-            theirs.append(_run(operation.theirs))
-        except _FailedError as error:  # openssl reads whole messages into a buffer that has a limit
+            theirs.append(run(operation.theirs))
+        except FailedError as error:  # openssl reads whole messages into a buffer that has a limit
             refusal = str(error)
     our = _median(ours)
     if refusal:
@@ -153,36 +139,6 @@ def _compare(operation: Operation, rounds: int) -> None:
         f"{operation.name:<24}{_shown(our):>22}{_shown(their):>22}"
         f"{our.seconds / their.seconds:>9.2f}{our.peak / their.peak:>9.2f}"
     )
-
-
-class _FailedError(Exception):
-    """A process ended with an error; the text is the first line of what it said."""
-
-
-def _run(command: Sequence[object]) -> Cost:
-    """Run one process to its end, from a small one: a child begins with the peak memory of who started it."""
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", _LAUNCHER, *map(str, command)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise _FailedError(f"{command[0]}: {done.stderr.strip().partition(chr(10))[0]}")
-    seconds, peak = done.stdout.split()
-    return Cost(float(seconds), int(peak) * (1 if sys.platform == "darwin" else 1024))
-
-
-_LAUNCHER = """
-import os, sys
-null = os.open(os.devnull, os.O_RDWR)
-out = os.dup(1)
-os.dup2(null, 1)
-pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
-_, status, usage = os.wait4(pid, 0)
-os.write(out, f"{usage.ru_utime + usage.ru_stime} {usage.ru_maxrss}".encode())
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
 
 
 def _median(costs: Sequence[Cost]) -> Cost:

@@ -22,13 +22,21 @@ from tokensign.cms.recipients.password import PasswordRecipient
 from tokensign.cms.signed import SigningOptions, sign_attached, sign_detached
 from tokensign.cms.signed_data import read_signed_data
 from tokensign.keys import Password
+from tokensign.smime.compose_mail import encrypt_mail, sign_mail
+from tokensign.smime.mail_options import MailOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tokensign.cms.encrypt import Recipient
+    from tokensign.keys import Signer
 
 CONTENT = b"seed"
+MAIL = b"From: alice@acme.example\r\nTo: bob@acme.example\r\nSubject: seed\r\n\r\nseed\r\n"
+FOOTER = (
+    b'From: alice@acme.example\r\nContent-Type: multipart/mixed; boundary="x"\r\n\r\n'
+    b"--x\r\nSIGNED\r\n--x\r\n\r\nfooter\r\n--x--\r\n"
+)
 CIPHERS = ("aes-256-gcm", "aes-256-cbc", "aes-256-ccm", "chacha20-poly1305")
 ITERATIONS = 1000  # the fewest that are taken
 
@@ -67,6 +75,22 @@ def _seeds() -> Iterator[tuple[str, bytes]]:
     yield "compressed.der", compressed.getvalue()
     make_digested_data(io.BytesIO(CONTENT), digested)
     yield "digested.der", digested.getvalue()
+    yield from _mails(signers[1])
+
+
+def _mails(alice: Signer) -> Iterator[tuple[str, bytes]]:
+    """A mail clear-signed, opaque, in three layers, and with a footer that nobody signed."""
+    for name, options in (("clear", MailOptions()), ("opaque", MailOptions(opaque=True))):
+        signed = io.BytesIO()
+        sign_mail(io.BytesIO(MAIL), [alice], signed, options)
+        yield f"mail-{name}.eml", signed.getvalue()
+        if name == "clear":
+            entity = signed.getvalue().partition(b"MIME-Version: 1.0\r\n")[2]
+            yield "mail-footer.eml", FOOTER.replace(b"SIGNED", entity)
+    wrapped = io.BytesIO()
+    options = MailOptions(triple_wrap=True, every_recipient=False)
+    encrypt_mail(io.BytesIO(MAIL), [certified("rsa").certificate], wrapped, options, signers=[alice])
+    yield "mail-triple-wrapped.eml", wrapped.getvalue()
 
 
 if __name__ == "__main__":

@@ -19,12 +19,15 @@ with atheris.instrument_imports(include=["tokensign", "asn1crypto"]):
     from tokensign.cms.signed_data import read_signed_data
     from tokensign.cms.verify import verify_signatures
     from tokensign.errors import TokensignError
+    from tokensign.smime.open_mail import open_mail
     from tokensign.smime.unwrap import open_message
+    from tokensign.verification import Expectations
 
 KEYS = decryption_keys()
 CONTENT = b"seed"
 CORPORA = ("rfc4134", "nss", "openssl-cms", "pqc", "rfc3161", "fuzz-cms")
 MAX_SEED_SIZE = 1 << 14
+_EXPECTATIONS = Expectations(trust=None, legacy=True)
 
 
 key_derivation.MAX_ITERATIONS = 10_000  # seconds of hashing tell nothing new
@@ -32,8 +35,8 @@ key_derivation.MAX_SCRYPT_COST = 1 << 14
 
 
 def test_one_input(data: bytes) -> None:
-    """Read, verify, decrypt and describe one message."""
-    for reader in (_ber, _signed, _layers, _opened):
+    """Read, verify, decrypt and describe one message, or one mail."""
+    for reader in (_ber, _signed, _layers, _opened, _mail):
         with contextlib.suppress(TokensignError):
             reader(data)
 
@@ -70,6 +73,14 @@ def _opened(data: bytes) -> None:
         if output.getvalue():
             raise AssertionError("a failure left something in the output") from None
         raise
+
+
+def _mail(data: bytes) -> None:
+    output = io.BytesIO()
+    report = open_mail(io.BytesIO(data), _EXPECTATIONS, KEYS, output, legacy=True)
+    if output.getvalue() and not report.holds:
+        raise AssertionError("a mail that does not hold was written")
+    str(report.to_json())
 
 
 def _seed_folders() -> list[str]:
