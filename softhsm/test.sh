@@ -30,6 +30,10 @@ need javac default-jdk-headless java-latest-openjdk-devel openjdk
 need "$java/bcprov.jar" libbcprov-java bouncycastle -
 need "$java/bcutil.jar" libbcutil-java bouncycastle-util -
 need "$java/bcpkix.jar" libbcpkix-java bouncycastle-pkix -
+need "$java/bcmail.jar" libbcmail-java bouncycastle-mail -
+need "$java/javax.mail.jar" libmail-java javamail -
+need gpg gpg gnupg2 gnupg
+need mutt mutt mutt mutt
 need pinentry-tty pinentry-tty pinentry pinentry
 need pinentry-curses pinentry-curses pinentry pinentry
 need dbus-daemon dbus-daemon dbus-daemon dbus
@@ -38,7 +42,7 @@ need cc gcc gcc gcc
 need pkg-config pkg-config pkgconf pkgconf
 need /usr/include/p11-kit-1/p11-kit/pkcs11.h:/opt/homebrew/include/p11-kit-1/p11-kit/pkcs11.h libp11-kit-dev p11-kit-devel p11-kit
 need shellcheck shellcheck ShellCheck shellcheck
-if [[ $(package_manager) == apt ]]; then # tests/modules; elsewhere what is not there is skipped by name
+if [[ $(package_manager) == apt ]]; then # tests/modules and servers; elsewhere what is not there is skipped by name
   need /usr/sbin/pcscd pcscd - -
   need /usr/lib/pcsc/drivers/serial/libifdvpcd.so vsmartcard-vpcd - -
   need "/usr/lib/$(uname -m)-linux-gnu/opensc-pkcs11.so" opensc-pkcs11 - -
@@ -52,6 +56,13 @@ if [[ $(package_manager) == apt ]]; then # tests/modules; elsewhere what is not 
   need tpm2_ptool libtpm2-pkcs11-tools - -
   need tpm2_dictionarylockout tpm2-tools - -
   need /usr/sbin/debootstrap debootstrap - -
+  need /usr/sbin/postfix postfix - - # tests/mail, each with a configuration, queue and ports of its own
+  need /usr/sbin/dovecot dovecot-core - -
+  need /usr/lib/dovecot/imap dovecot-imapd - -
+  need /usr/lib/dovecot/lmtp dovecot-lmtpd - -
+  need /usr/lib/dovecot/modules/lib90_sieve_plugin.so dovecot-sieve - -
+  need /usr/sbin/nsd nsd - - # tests/contacts: SMIMEA records in signed zones
+  need ldns-signzone ldnsutils - -
 fi
 need_python
 install_needs

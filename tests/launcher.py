@@ -277,7 +277,7 @@ def _import_all() -> None:
 
     package = importlib.import_module("tokensign")
     for module in pkgutil.walk_packages(package.__path__, "tokensign."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(("__main__", "migrations.env")):  # which do something when imported
             with contextlib.suppress(ImportError):  # of an extra that is not installed
                 importlib.import_module(module.name)
     if "coverage" in sys.modules:  # what importing covers is written once, not by each process

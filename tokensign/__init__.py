@@ -31,6 +31,7 @@ and `decompress`, `make_digested_data` and `verify_digested_data`, `authenticate
 `verify_authenticated_data`, `encrypt_with_key` and `decrypt_with_key`, `write_certificates_only` and
 `read_certificates_only`. `open_layers` opens messages inside messages, `walk_layers` looks into them;
 `add_countersignatures` signs a signature, `extend_signatures` makes signatures outlive their certificates.
+`sign_mail`, `encrypt_mail` and `open_mail` do the same for mail, header fields and all layers included.
 
 What is promised: no call reads or wraps a private key; a PIN is tried once and shown nowhere; content
 streams in constant memory; a file appears whole or not at all; errors are those of `tokensign.errors`,
@@ -97,6 +98,10 @@ if TYPE_CHECKING:
     from tokensign.pki.trust import validate_path
     from tokensign.pki.tsa_client import TimestampAuthority
     from tokensign.pki.validated_path import RevocationEvidence, ValidatedPath
+    from tokensign.smime.compose_mail import encrypt_mail, sign_mail
+    from tokensign.smime.mail_options import MailOptions
+    from tokensign.smime.mail_report import MailReport
+    from tokensign.smime.open_mail import open_mail
     from tokensign.token import (
         Pin,
         Token,
@@ -151,6 +156,8 @@ _PUBLIC: Final = {
     "Layer": "cms.layers",
     "Level": "cades.levels",
     "Limits": "pki.http",
+    "MailOptions": "smime.mail_options",
+    "MailReport": "smime.mail_report",
     "OaepTransport": "keys",
     "OpenedContent": "cms.layers",
     "OpenedLayer": "cms.layers",
@@ -199,6 +206,7 @@ _PUBLIC: Final = {
     "decrypt_with_key": "cms.encrypted",
     "digest": "algorithms",
     "encrypt": "cms.encrypt",
+    "encrypt_mail": "smime.compose_mail",
     "encrypt_streamed": "cms.encrypt",
     "encrypt_with_key": "cms.encrypted",
     "extend_signatures": "cades.extend",
@@ -214,6 +222,7 @@ _PUBLIC: Final = {
     "open_decrypters": "token",
     "open_key": "token",
     "open_layers": "cms.layers",
+    "open_mail": "smime.open_mail",
     "open_secret_key": "token",
     "open_secret_keys": "token",
     "open_token": "token",
@@ -223,6 +232,7 @@ _PUBLIC: Final = {
     "self_signed": "pki.ca",
     "sign_attached": "cms.signed",
     "sign_detached": "cms.signed",
+    "sign_mail": "smime.compose_mail",
     "sign_streamed": "cms.signed",
     "system_anchors": "pki.anchors",
     "validate_path": "pki.trust",
@@ -256,6 +266,8 @@ __all__ = [
     "Layer",
     "Level",
     "Limits",
+    "MailOptions",
+    "MailReport",
     "OaepTransport",
     "OpenedContent",
     "OpenedLayer",
@@ -304,6 +316,7 @@ __all__ = [
     "decrypt_with_key",
     "digest",
     "encrypt",
+    "encrypt_mail",
     "encrypt_streamed",
     "encrypt_with_key",
     "extend_signatures",
@@ -319,6 +332,7 @@ __all__ = [
     "open_decrypters",
     "open_key",
     "open_layers",
+    "open_mail",
     "open_secret_key",
     "open_secret_keys",
     "open_token",
@@ -328,6 +342,7 @@ __all__ = [
     "self_signed",
     "sign_attached",
     "sign_detached",
+    "sign_mail",
     "sign_streamed",
     "system_anchors",
     "validate_path",
