@@ -27,6 +27,8 @@ class NextServer:
         has_content: Set when it has the content of a mail.
         may_answer: It says nothing after the content until this is set.
         hang_up: Close the connection instead of an answer after the content.
+        hang_up_after: Close it after that answer, of which LMTP has one for each recipient.
+        not_ready: What it says to EHLO, if it is not ready.
     """
 
     port: int = 0
@@ -38,6 +40,8 @@ class NextServer:
     has_content: threading.Event = field(default_factory=threading.Event)
     may_answer: threading.Event = field(default_factory=threading.Event)
     hang_up: bool = False
+    hang_up_after: bool = False
+    not_ready: str | None = None
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -70,6 +74,8 @@ class _Conversation(socketserver.StreamRequestHandler):
             case "QUIT":
                 self._say("221 bye")
                 return False
+            case "EHLO" | "LHLO" if state.not_ready:
+                self._say(state.not_ready)
             case "EHLO" | "LHLO":
                 self._say(
                     "\r\n".join(["250-next", *(f"250-{name}" for name in state.extensions), "250 HELP"])
@@ -93,7 +99,7 @@ class _Conversation(socketserver.StreamRequestHandler):
         if state.answer.startswith("2"):
             state.taken.append(content)
         self._say(state.answer)
-        return True
+        return not state.hang_up_after
 
     def _say(self, text: str) -> None:
         self.wfile.write(f"{text}\r\n".encode())

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO
 import pytest
 from next_server import NextServer, next_server
 
-from tokensign.errors import DecryptionError, MalformedError, TokenRemovedError
+from tokensign.errors import DecryptionError, FileError, MalformedError, TokenRemovedError
 from tokensign.files import spool
+from tokensign.gateway import delivery
 from tokensign.gateway.delivery import Copy, Delivery, Refused
 from tokensign.gateway.hops import parse_hop
 from tokensign.gateway.journal import Claim, Journal, Owner
@@ -22,7 +23,7 @@ from tokensign.gateway.next_hop import NextHop
 from tokensign.smime.transport.smtp_client import Envelope, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from conftest import Post
 
@@ -63,8 +64,7 @@ def deliver(hop: NextServer, journal: Journal) -> Iterator[Callable[..., dict[st
         def make(
             envelope: Envelope = TO_BOB, processor: PassOn | None = None, mail: bytes = MAIL
         ) -> dict[str, Reply]:
-            delivery = Delivery(journal, processor or PassOn(), onward)
-            return delivery(envelope, io.BytesIO(mail), mail)
+            return Delivery(journal, processor or PassOn(), onward)(envelope, io.BytesIO(mail), mail)
 
         yield make
 
@@ -196,6 +196,110 @@ def test_a_mail_whose_answer_was_lost_is_sent_again_because_twice_is_better_than
     assert "may arrive twice" in caplog.text
 
 
+def test_a_mail_in_doubt_is_not_stuck_when_the_gateway_fails_then(
+    hop: NextServer, deliver: Callable[..., dict[str, Reply]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "BUSY_PATIENCE", 0.2)
+    hop.hang_up = True
+    assert deliver()["bob@acme.example"].temporary
+    hop.hang_up = False
+    assert deliver(TO_BOB, PassOn(TokenRemovedError("gone")))["bob@acme.example"].temporary
+    assert deliver()["bob@acme.example"].accepted
+
+
+def test_what_lmtp_has_answered_counts_when_the_connection_is_lost_then(
+    hop: NextServer, journal: Journal
+) -> None:
+    both = Envelope("alice@acme.example", ("bob@acme.example", "carol@acme.example"))
+    hop.hang_up_after = True
+    with NextHop(journal, parse_hop(f"lmtp:127.0.0.1:{hop.port}")) as onward:
+        deliver = Delivery(journal, PassOn(), onward)
+        replies = deliver(both, io.BytesIO(MAIL), MAIL)
+        assert replies["bob@acme.example"].accepted
+        assert replies["carol@acme.example"].temporary
+        assert all(reply.accepted for reply in deliver(both, io.BytesIO(MAIL), MAIL).values())
+    named = [command for command in hop.commands if command.startswith("RCPT")]
+    assert named.count("RCPT TO:<bob@acme.example>") == 1
+    assert named.count("RCPT TO:<carol@acme.example>") == 2
+
+
+def test_long_answers_to_many_recipients_come_through(
+    hop: NextServer, deliver: Callable[..., dict[str, Reply]]
+) -> None:
+    long = f"{'x' * 240}é@{'y' * 70}.example"
+    many = Envelope("alice@acme.example", tuple(f"{number}{long}" for number in range(100)))
+    hop.answer = "550 " + '5.0.0 "' * 1000
+    replies: dict[str, Reply] = {}
+    thread = threading.Thread(target=lambda: replies.update(deliver(many)), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert {reply.code for reply in replies.values()} == {550}
+    assert len(replies) == 100
+
+
+def test_a_next_hop_that_is_not_ready_bounces_nothing(
+    hop: NextServer, deliver: Callable[..., dict[str, Reply]]
+) -> None:
+    hop.not_ready = "421 4.3.2 not now"
+    assert deliver(mail="Subject: x\r\n\r\nZürich\r\n".encode())["bob@acme.example"].temporary
+
+
+def test_a_header_in_8_bit_goes_on_as_it_was_announced(
+    hop: NextServer, deliver: Callable[..., dict[str, Reply]]
+) -> None:
+    mail = "Subject: Zürich\r\n\r\n".encode()
+    announced = Envelope("alice@acme.example", ("carol@acme.example",), smtputf8=True)
+    assert deliver(announced, mail=mail)["carol@acme.example"].accepted
+    hop.extensions = ("8BITMIME",)  # as Dovecot
+    assert deliver(mail=mail)["bob@acme.example"].accepted
+    assert [command for command in hop.commands if command.startswith("MAIL")] == [
+        f"MAIL FROM:<alice@acme.example> SIZE={len(mail)} BODY=8BITMIME SMTPUTF8",
+        "MAIL FROM:<alice@acme.example> BODY=8BITMIME",
+    ]
+
+
+def test_copies_are_closed_one_by_one() -> None:
+    class Copies(PassOn):
+        def process(self, envelope: Envelope, content: BinaryIO, mail: str) -> Sequence[Copy]:  # noqa: ARG002
+            self.copies = [Copy(spool(content), (to,), "passed on") for to in envelope.recipients]
+            return self.copies
+
+    processor = Copies()
+    open_then = []
+
+    class Onward:
+        owner = "owner"
+
+        def hand_over(self, _envelope: object, keys: Mapping[str, str], *_: object) -> dict[str, Reply]:
+            open_then.append(sum(not copy.content.closed for copy in processor.copies))
+            return dict.fromkeys(keys, Reply(250, "ok"))
+
+    class Free:
+        def mail(self, *_: object) -> str:
+            return "00"
+
+        def key(self, _: str, recipient: str) -> str:
+            return recipient
+
+        def claim(self, keys: Iterable[str], _: str) -> dict[str, Claim]:
+            return dict.fromkeys(keys, Claim.NEW)
+
+    both = Envelope("alice@acme.example", ("bob@acme.example", "carol@acme.example"))
+    deliver = Delivery(Free(), processor, Onward())  # type: ignore[arg-type]
+    assert all(reply.accepted for reply in deliver(both, io.BytesIO(MAIL), MAIL).values())
+    assert open_then == [2, 1]
+
+
+def test_a_hand_over_that_comes_too_late_leaves_the_claims_of_others(journal: Journal) -> None:
+    other = Owner(journal.folder)
+    journal.claim(["k"], other.name)
+    with NextHop(journal, parse_hop("127.0.0.1:1")) as onward:
+        late = onward.hand_over(TO_BOB, {"bob@acme.example": "k"}, io.BytesIO(MAIL), "dead")
+    assert late["bob@acme.example"].temporary
+    assert journal.claim(["k"], "third") == {"k": Claim.BUSY}
+    other.close()
+
+
 def test_a_hand_over_process_that_is_killed_is_started_anew(
     hop: NextServer, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -239,8 +343,16 @@ def test_the_journal_tells_nothing_of_the_mail(journal: Journal, tmp_path: Path)
     assert (tmp_path / "journal" / "secret").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_secret_that_a_crash_of_the_machine_cut_is_not_used(journal: Journal) -> None:
+    (journal.folder / "secret").write_bytes(b"")
+    with pytest.raises(FileError, match="damaged"):
+        Journal(journal.folder)
+
+
 def test_the_journal_forgets_after_a_month(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     journal.accepted(["k"])
+    Owner(journal.folder).close()
+    assert list(journal.folder.glob("*.lock")) != []
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 31 * 24 * 3600)
     journal.sweep()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
-from typing import TYPE_CHECKING, BinaryIO
+import time
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 import pytest
 
@@ -151,6 +153,21 @@ def test_too_many_recipients_are_asked_to_come_again(line: Line) -> None:
     assert line.say("RCPT TO:<more@acme.example>").startswith("452")
 
 
+def test_what_is_announced_of_a_mail_goes_with_it(line: Line, inbox: Inbox) -> None:
+    line.say("LHLO mail")
+    for parameters in (" SMTPUTF8 BODY=8BITMIME", " BODY=8BITMIME"):
+        line.say(f"MAIL FROM:<alice@acme.example>{parameters}", "RCPT TO:<bob@acme.example>", "DATA")
+        assert line.say(b"\r\n.\r\n").startswith("250")
+    assert [envelope.smtputf8 for envelope, _ in inbox.mails] == [True, False]
+
+
+def test_an_address_that_no_mail_server_takes_is_refused(line: Line) -> None:
+    line.say("LHLO mail")
+    assert line.say(f"MAIL FROM:<{'ü' * 160}@acme.example>").startswith("501 5.1.7")
+    line.say("MAIL FROM:<>")
+    assert line.say(f"RCPT TO:<{'x' * 310}@acme.example>").startswith("501 5.1.3")
+
+
 @pytest.mark.parametrize(
     ("said", "code"),
     [
@@ -191,6 +208,30 @@ def test_one_connection_too_many_is_told_to_come_later(server: Server, tmp_path:
     assert last.greeting.startswith("421")
     for one in (*held, last):
         one.close()
+
+
+def test_a_system_without_descriptors_is_not_kept_busy(
+    inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Listener(socket.socket):
+        asked = 0
+
+        def accept(self) -> NoReturn:
+            self.asked += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    ours, theirs = socket.socketpair()
+    listener = Listener(fileno=ours.detach())
+    theirs.send(b"x")  # so that there is always something to accept
+    server = Server(listener, inbox, LIMIT)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    time.sleep(0.3)
+    server.stop()
+    thread.join(20)
+    theirs.close()
+    assert listener.asked == 1
+    assert "Too many open files" in caplog.text
 
 
 def test_a_mail_that_is_cut_off_is_not_delivered(line: Line, inbox: Inbox, server: Server) -> None:

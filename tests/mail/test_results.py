@@ -21,6 +21,9 @@ OWN = "mail.acme.example"
         b"authentication-results : MAIL.Acme.Example 1; smime=pass\r\n",
         b"Authentication-Results:\r\n (hello; there)\r\n mail.acme.example; smime=pass\r\n",
         b'Authentication-Results: "mail.acme.example"; smime=pass\r\n',
+        b'Authentication-Results: "mail\\.acme.example"; smime=pass\r\n',
+        b"X-Text: x\rAuthentication-Results: mail.acme.example; smime=pass\r\n",
+        b"X-Text: x\r\n y\rTokensign-Delivery: 00\r\n",
         b"Tokensign-Delivery: 00\r\n",
     ],
 )
@@ -29,6 +32,11 @@ def test_a_field_that_claims_to_be_of_this_gateway_is_taken_out(field: bytes) ->
         b"From: a@x.example\r\n" + field + b"Subject: x\r\n\r\nAuthentication-Results: mail.acme.example;\r\n"
     )
     assert b"".join(without_fields(lines(io.BytesIO(mail)), forged(OWN))) == mail.replace(field, b"", 1)
+
+
+def test_a_mail_that_begins_with_white_space_does_not_go_on_with_the_field_in_front() -> None:
+    mail = b" ; smime=pass body.smime-identifier=alice@acme.example\r\n\tx\r\nSubject: x\r\n\r\n text\r\n"
+    assert b"".join(without_fields(lines(io.BytesIO(mail)), forged(OWN))) == b"Subject: x\r\n\r\n text\r\n"
 
 
 @pytest.mark.parametrize(

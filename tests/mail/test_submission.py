@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import smtplib
 import ssl
@@ -13,11 +14,14 @@ from servers import PASSWORD
 
 from tokensign.errors import MalformedError, NetworkError, UnsupportedError, UsageError
 from tokensign.smime.entity import read_header
+from tokensign.smime.transport import submission
 from tokensign.smime.transport.servers import SUBMISSION_SCHEMES, Server, parse_server, verified_tls
 from tokensign.smime.transport.smtp_client import Envelope, hand_over
 from tokensign.smime.transport.submission import envelope_of, send_mail
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from conftest import Post
 
 MAIL = b"From: alice@acme.example\r\nTo: bob@acme.example\r\nSubject: x\r\n\r\ntext\r\n"
@@ -66,6 +70,12 @@ def test_a_wrong_password_is_tried_once_and_told_without_it(post: Post) -> None:
     assert "wrong-horse" not in str(caught.value)
 
 
+def test_a_server_that_is_not_there_is_looked_for_first_in_its_name() -> None:
+    with pytest.raises(NetworkError) as caught:
+        send_mail(io.BytesIO(MAIL), Server("smtps", "127.0.0.1", 1), verified_tls())
+    assert caught.value.hint == "see whether its name and port are right, or try it again later"
+
+
 def test_nothing_is_said_to_a_server_without_starttls() -> None:
     with next_server() as server:
         target = Server("smtp", "127.0.0.1", server.port, "alice")
@@ -85,6 +95,24 @@ def test_a_server_without_8bitmime_gets_no_8_bit_mail() -> None:
             with pytest.raises(UnsupportedError, match="ASCII"):
                 hand_over(smtp, Envelope("zoë@acme.example", ("bob@acme.example",)), io.BytesIO(MAIL))
         assert not any(command.startswith("MAIL") for command in server.commands)
+
+
+def test_a_header_that_is_not_ascii_is_announced_or_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def connected(server: Server, *_: object) -> Iterator[smtplib.SMTP]:
+        with smtplib.SMTP(server.host, server.port, "here") as smtp:
+            smtp.ehlo()
+            yield smtp
+
+    monkeypatch.setattr(submission, "connected", connected)
+    mail = MAIL.replace(b"Subject: x", "Subject: ü".encode())
+    with next_server() as server:
+        target = Server("smtp", "127.0.0.1", server.port)
+        send_mail(io.BytesIO(mail), target, verified_tls())
+        assert server.commands[1].endswith(" BODY=8BITMIME SMTPUTF8")
+        server.extensions = ("8BITMIME",)
+        with pytest.raises(UnsupportedError, match="header of the mail is not in ASCII"):
+            send_mail(io.BytesIO(mail), target, verified_tls())
 
 
 def test_international_addresses_are_announced() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from tokensign.errors import FileError, NetworkError, TokenError, TokensignError
@@ -133,7 +133,7 @@ class Delivery:
             _log.warning("mail=%s may arrive twice: nobody knows whether the next hop has it", mail[:16])
         mine = {to: key for to, key in keys.items() if to not in replies}
         try:
-            replies |= self._go_on(envelope.sender, mine, content, mail, owner)
+            replies |= self._go_on(envelope, mine, content, mail, owner)
         except BaseException:
             self._journal.abandon(mine.values(), owner)
             raise
@@ -149,7 +149,7 @@ class Delivery:
         return {to: found[key] for to, key in keys.items()}
 
     def _go_on(
-        self, sender: str, keys: dict[str, str], content: BinaryIO, mail: str, owner: str
+        self, envelope: Envelope, keys: dict[str, str], content: BinaryIO, mail: str, owner: str
     ) -> dict[str, Reply]:
         """Process the mail for the recipients that are left, and hand its copies over."""
         replies: dict[str, Reply] = {}
@@ -158,11 +158,11 @@ class Delivery:
         while left:
             content.seek(0)
             try:
-                copies = self._processor.process(Envelope(sender, left), content, mail)
+                copies = self._processor.process(replace(envelope, recipients=left), content, mail)
                 break
             except Refused as refusal:
                 _log.info("mail=%s refused for %d recipients by policy", mail[:16], len(refusal.recipients))
-                self._journal.release(keys[to] for to in refusal.recipients)
+                self._journal.abandon([keys[to] for to in refusal.recipients], owner)
                 replies |= dict.fromkeys(refusal.recipients, Reply(550, f"5.7.1 {refusal.message}"))
                 left = tuple(to for to in left if to not in refusal.recipients)
         with contextlib.ExitStack() as stack:
@@ -170,7 +170,8 @@ class Delivery:
                 stack.enter_context(copy.content)
             for copy in copies:
                 own = {to: keys[to] for to in copy.recipients}
-                replies |= self._next_hop.hand_over(sender, own, copy.content, owner)
+                with copy.content:  # a hundred copies are not to take a hundred descriptors
+                    replies |= self._next_hop.hand_over(envelope, own, copy.content, owner)
                 _log.info("mail=%s %s recipients=%d", mail[:16], copy.outcome, len(own))
         return replies
 

@@ -29,12 +29,12 @@ from tokensign.smime.transport.smtp_client import Envelope, LostAfterContentErro
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PACKET_MAXIMUM", "HandOver", "receive_packet", "serve"]
+__all__ = ["PACKET_MAXIMUM", "HandOver", "packed", "receive_packet", "serve"]
 
 _log: Final = logging.getLogger(__name__)
 
-PACKET_MAXIMUM: Final = 1 << 17
-"""Octets of a job or an outcome: a hundred recipients with their keys have some 40,000."""
+PACKET_MAXIMUM: Final = 3 << 16
+"""Octets of a job or an outcome: a hundred recipients with long addresses and answers have some 150,000."""
 
 CONNECTIONS_MAXIMUM: Final = 16
 """Connections to the next hop at a time; a mail server takes at least 20 from one client."""
@@ -79,9 +79,12 @@ class HandOver:
                 replies = hand_over(smtp, envelope, content, before_end=before_end)
                 self._write_down(keys, replies)  # at once: until then nobody would know it
                 return replies
-        except LostAfterContentError:
-            self.journal.unknown(keys.values())
-            return dict.fromkeys(keys, Reply(451, "4.4.2 the next hop went away after the content"))
+        except LostAfterContentError as lost:
+            self._write_down({to: keys[to] for to in lost.replies}, lost.replies)
+            untold = [to for to in keys if to not in lost.replies]
+            self.journal.unknown(keys[to] for to in untold)
+            gone = Reply(451, "4.4.2 the next hop went away after the content")
+            return lost.replies | dict.fromkeys(untold, gone)
         except Exception as error:
             if begun:  # the journal failed, or what the next hop said was not understood
                 self.journal.unknown(keys.values())
@@ -114,19 +117,24 @@ def receive_packet(control: socket.socket) -> tuple[dict[str, Any], BinaryIO | N
     return (json.loads(octets), content) if octets else None
 
 
+def packed(packet: Mapping[str, object]) -> bytes:
+    """What `receive_packet` reads."""
+    return json.dumps(packet, ensure_ascii=False).encode()
+
+
 def _perform(work: HandOver, control: socket.socket, job: dict[str, Any], content: BinaryIO) -> None:
     keys: dict[str, str] = job["keys"]
     try:
         with content:
             content.seek(0)
-            replies = work.perform(Envelope(job["sender"], tuple(keys)), keys, content)
-        outcome = {to: [reply.code, reply.text] for to, reply in replies.items()}
+            replies = work.perform(Envelope(job["sender"], tuple(keys), job["smtputf8"]), keys, content)
+        outcome = {to: [reply.code, reply.line] for to, reply in replies.items()}
     except Exception as error:  # noqa: BLE001 - the mails that are under way come to their end
         _log.error("a mail was not handed over: %s", type(error).__name__)
         outcome = {to: [451, "4.3.0 the hand-over failed"] for to in keys}
         control.shutdown(socket.SHUT_RD)  # the process ends then, and with it its claims
     try:
-        control.send(json.dumps({"id": job["id"], "replies": outcome}).encode())
+        control.send(packed({"id": job["id"], "replies": outcome}))
     except OSError:  # the gateway is gone; the journal tells the next one
         _log.info("a mail was handed over for a gateway that is gone")
 

@@ -135,12 +135,12 @@ def connect(hop: Hop, trust: Sequence[Path] = ()) -> Iterator[smtplib.SMTP]:
     else:
         smtp = smtplib.SMTP(host, port, name, timeout=_TIMEOUT)
     try:
-        smtp.ehlo()
+        _greet(smtp)
         if not hop.address.local:
             if not smtp.has_extn("starttls"):
                 raise NetworkError(f"the next hop {hop} offers no TLS, and is on another machine")
             smtp.starttls(context=verified_tls(trust))
-            smtp.ehlo()
+            _greet(smtp)
         yield smtp
         with contextlib.suppress(OSError, smtplib.SMTPException):
             if smtp.sock is not None:
@@ -148,6 +148,17 @@ def connect(hop: Hop, trust: Sequence[Path] = ()) -> Iterator[smtplib.SMTP]:
             smtp.docmd("QUIT")
     finally:
         smtp.close()
+
+
+def _greet(smtp: smtplib.SMTP) -> None:
+    """EHLO or LHLO; a server that is not ready tells nothing of what it can take, so no mail is held to that.
+
+    Raises:
+        smtplib.SMTPHeloError: The server says no.
+    """
+    code, text = smtp.ehlo()
+    if code != 250:  # noqa: PLR2004 - RFC 5321 section 4.1.1.1
+        raise smtplib.SMTPHeloError(code, text)
 
 
 def _listening_in_folder(path: Path) -> socket.socket:

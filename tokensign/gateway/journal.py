@@ -5,7 +5,7 @@ has it already (RFC 1047). So each pair of mail and recipient has an entry:
 
     claimed   a process works on it; the next hop cannot have it yet
     closing   the end of its content is sent, or about to be; the next hop may have it
-    unknown   as closing, and the connection broke before the answer
+    unknown   the next hop may have it, and nobody works on it
     doubtful  a process works on it, and the next hop may have it from an earlier time
     accepted  the next hop has it
 
@@ -164,11 +164,16 @@ class Journal:
         self._put_all(keys, "accepted", "")
 
     def abandon(self, keys: Iterable[str], owner: str) -> None:
-        """Give claims up, as far as they are no more than that."""
+        """Give claims up, as far as they are no more than that; what was in doubt stays so, and is free."""
+        given_up = [(key, owner) for key in keys]
         with self._connected() as database, database:
             database.executemany(
-                "DELETE FROM entry WHERE key = ? AND owner = ? AND state = 'claimed'",
-                [(key, owner) for key in keys],
+                "DELETE FROM entry WHERE key = ? AND owner = ? AND state = 'claimed'", given_up
+            )
+            database.executemany(
+                "UPDATE entry SET state = 'unknown', owner = ''"
+                " WHERE key = ? AND owner = ? AND state = 'doubtful'",
+                given_up,
             )
 
     def release(self, keys: Iterable[str]) -> None:
@@ -226,13 +231,32 @@ def _lock_path(folder: Path, name: str) -> Path:
 
 
 def _secret(path: Path) -> bytes:
-    """The secret of the journal, made the first time."""
-    with contextlib.suppress(FileExistsError):
+    """The secret of the journal, made the first time, and on the disk before it is used.
+
+    Raises:
+        FileError: It is damaged.
+    """
+    if not path.exists():
         fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        fresh.touch(mode=0o600)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            fresh.write_bytes(secrets.token_bytes(_SECRET_SIZE))
-            path.hardlink_to(fresh)
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+                file.write(secrets.token_bytes(_SECRET_SIZE))
+                file.flush()
+                os.fsync(descriptor)
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(fresh)
         finally:
             fresh.unlink()
-    return path.read_bytes()
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    secret = path.read_bytes()
+    if len(secret) != _SECRET_SIZE:
+        raise FileError(
+            f"{path} is damaged: it has {len(secret)} bytes, not {_SECRET_SIZE}",
+            hint="remove it; mail that comes again then goes on again",
+        )
+    return secret

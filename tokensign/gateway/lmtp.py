@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import socket
 from dataclasses import dataclass, field
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SIZE_MAXIMUM", "Session"]
 
-_log: Final = logging.getLogger(__name__)
-
 SIZE_MAXIMUM: Final = 100 << 20
 """Octets of a mail unless configured: ten times what Postfix takes by default."""
 
@@ -29,6 +26,7 @@ TIMEOUT: Final = 300.0
 """Seconds for the next command or piece of content (RFC 5321 section 4.5.3.2.7)."""
 
 _COMMAND_MAXIMUM: Final = 2048  # octets of a command; RFC 5321 has 512, and extensions add to that
+_ADDRESS_MAXIMUM: Final = 320  # octets: 64 and 255, and what is between (RFC 5321 section 4.5.3.1)
 _MISTAKES_MAXIMUM: Final = 20  # commands that are refused until the connection is closed
 _LINE_PIECE: Final = 1 << 16  # octets of the content that are read at a time
 _PATH: Final = re.compile(
@@ -38,9 +36,7 @@ _PATH: Final = re.compile(
 )
 _SIZE: Final = re.compile(r" SIZE=([0-9]{1,19})(?: |$)", re.IGNORECASE)
 _KNOWN_PARAMETERS: Final = re.compile(r"( (SIZE=[0-9]+|BODY=(7BIT|8BITMIME)|SMTPUTF8))*", re.IGNORECASE)
-_ANSWER_MAXIMUM: Final = (
-    400  # characters of an answer; RFC 5321 section 4.5.3.1.5 has 512 octets with all else
-)
+_SMTPUTF8: Final = re.compile(r" SMTPUTF8(?: |$)", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -49,10 +45,12 @@ class _Transaction:
 
     Attributes:
         sender: Where bounces go.
+        smtputf8: Whether the mail is announced as one that needs it (RFC 6531).
         recipients: In the order in which they were named; each has an answer in the end, one named twice two.
     """
 
     sender: str
+    smtputf8: bool
     recipients: list[str] = field(default_factory=list)
 
 
@@ -152,13 +150,18 @@ class Session:
         if announced and int(announced[1]) > self._size_maximum:
             self._say(552, f"5.3.4 the mail is larger than {self._size_maximum} bytes")
             return
-        self._mail = _Transaction(match["address"])
+        if len(match["address"].encode()) > _ADDRESS_MAXIMUM:
+            self._refuse(501, "5.1.7 the address is too long")
+            return
+        self._mail = _Transaction(match["address"], _SMTPUTF8.search(match["parameters"]) is not None)
         self._say(250, "2.1.0 ok")
 
     def _recipient(self, mail: _Transaction, rest: str) -> None:
         match = _PATH.fullmatch(rest)
         if match is None or match["verb"].upper() != "TO" or not match["address"]:
             self._refuse(501, "5.5.4 RCPT TO:<address>")
+        elif len(match["address"].encode()) > _ADDRESS_MAXIMUM:
+            self._refuse(501, "5.1.3 the address is too long")
         elif match["parameters"].strip():
             self._refuse(555, "5.5.4 unknown parameter")
         elif len(mail.recipients) >= RECIPIENTS_MAXIMUM:
@@ -176,11 +179,11 @@ class Session:
                 replies = dict.fromkeys(mail.recipients, problem)
             else:
                 content.seek(0)
-                envelope = Envelope(mail.sender, tuple(dict.fromkeys(mail.recipients)))
+                envelope = Envelope(mail.sender, tuple(dict.fromkeys(mail.recipients)), mail.smtputf8)
                 replies = self._deliver(envelope, content, digest)
         for recipient in mail.recipients:
             reply = replies[recipient]
-            self._say(reply.code, reply.text)
+            self._say(reply.code, reply.line)
 
     def _receive(self, content: BinaryIO) -> tuple[bytes, Reply | None]:
         """Read the content up to its end, the line with a dot (RFC 5321 section 4.5.2).
@@ -227,12 +230,11 @@ class Session:
         self._say_all(code, [text])
 
     def _say_all(self, code: int, texts: list[str]) -> None:
-        """An answer of one line or several; whatever others said in it stays on its line."""
-        cleaned = ["".join(c if c.isprintable() and c.isascii() else "?" for c in text) for text in texts]
+        """An answer of one line or several."""
         last = len(texts) - 1
         self._connection.sendall(
             b"".join(
-                f"{code}{' ' if index == last else '-'}{text[:_ANSWER_MAXIMUM]}\r\n".encode("ascii")
-                for index, text in enumerate(cleaned)
+                f"{code}{' ' if index == last else '-'}{text}\r\n".encode("ascii")
+                for index, text in enumerate(texts)
             )
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import logging
 import socket
 import subprocess
@@ -13,7 +12,7 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
-from tokensign.gateway.handover import receive_packet
+from tokensign.gateway.handover import packed, receive_packet
 from tokensign.gateway.journal import Owner
 from tokensign.smime.transport.smtp_client import Reply
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from tokensign.gateway.hops import Hop
     from tokensign.gateway.journal import Journal
+    from tokensign.smime.transport.smtp_client import Envelope
 
 __all__ = ["NextHop"]
 
@@ -61,24 +61,34 @@ class NextHop:
         """Who will hand over: the name under which a mail is claimed before `hand_over`."""
         return self._living().owner
 
-    def hand_over(self, sender: str, keys: Mapping[str, str], content: BinaryIO, owner: str) -> Replies:
-        """Hand a mail over, and wait for the answers.
+    def hand_over(
+        self, envelope: Envelope, keys: Mapping[str, str], content: BinaryIO, owner: str
+    ) -> Replies:
+        """Hand a mail over to some of its recipients, and wait for the answers.
 
         Args:
-            sender: The sender of the envelope.
-            keys: The journal's key for each recipient, claimed for `owner`.
+            envelope: Who sends it.
+            keys: The journal's key for each of these recipients, claimed for `owner`.
             content: The mail, in a file that has a descriptor.
             owner: As `owner` was when they were claimed.
 
         Returns:
             The answer to each recipient.
+
+        Raises:
+            OSError: It could not be given to the process; so nobody has it.
         """
         worker = self._living()
         if worker.owner != owner:
-            self._journal.release(keys.values())
+            self._journal.abandon(keys.values(), owner)
             return dict.fromkeys(keys, _GONE)
         content.flush()
-        job = {"id": next(self._numbers), "sender": sender, "keys": dict(keys)}
+        job = {
+            "id": next(self._numbers),
+            "sender": envelope.sender,
+            "smtputf8": envelope.smtputf8,
+            "keys": dict(keys),
+        }
         return worker.ask(job, content.fileno()) or dict.fromkeys(keys, _GONE)
 
     def _living(self) -> _Worker:
@@ -120,35 +130,46 @@ class _Worker:
         self._thread.start()
 
     def ask(self, job: dict[str, object], content: int) -> Replies | None:
-        """Send a job and wait for its answers; None when the process has ended."""
+        """Send a job and wait for its answers; None when the process has ended.
+
+        Raises:
+            OSError: The job could not be sent.
+        """
         future: Future[Replies | None] = Future()
+        number = int(str(job["id"]))
         with self._lock:
             if self.ended:
                 return None
-            self._waiting[int(str(job["id"]))] = future
+            self._waiting[number] = future
         try:
-            socket.send_fds(self._control, [json.dumps(job).encode()], [content])
+            socket.send_fds(self._control, [packed(job)], [content])
         except OSError:
-            return None
+            with self._lock:
+                self._waiting.pop(number, None)
+            raise
         return future.result()
 
     def _take_answers(self) -> None:
-        while (packet := receive_packet(self._control)) is not None:
-            answer, _ = packet
+        try:
+            while (packet := receive_packet(self._control)) is not None:
+                answer, _ = packet
+                with self._lock:
+                    future = self._waiting.pop(answer["id"])
+                future.set_result({to: Reply(*reply) for to, reply in answer["replies"].items()})
+        finally:  # whatever came, nobody waits for ever
             with self._lock:
-                future = self._waiting.pop(answer["id"])
-            future.set_result({to: Reply(*reply) for to, reply in answer["replies"].items()})
-        with self._lock:
-            self.ended = True
-            for future in self._waiting.values():
-                future.set_result(None)
+                self.ended = True
+                for future in self._waiting.values():
+                    future.set_result(None)
 
     def close(self) -> None:
         """Let it finish and end; nobody waits for a next hop that takes its time."""
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:  # somebody has to take its exit code when it has one
+            threading.Thread(target=self._process.wait, daemon=True).start()
         self._thread.join(_PATIENCE)
         self._control.close()
 

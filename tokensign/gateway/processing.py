@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO
 
 from tokensign.contacts.choosing import choose_algorithms, recipients_for
 from tokensign.errors import (
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Incoming", "Outgoing"]
 
-_log: Final = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
@@ -67,8 +64,7 @@ class Outgoing:
         """Sign a mail, and encrypt it where the rule of its sender says so.
 
         A mail without a rule goes on as it is. So does one that is signed or encrypted already, unless it
-        must be
-        encrypted: a gateway cannot tell what is inside.
+        must be encrypted: a gateway cannot tell what is inside.
 
         Raises:
             Refused: From is not who sends it, it is damaged, or it must be encrypted and cannot be.
@@ -117,7 +113,7 @@ class Outgoing:
         """The recipients with their certificates; nobody, where the mail is not encrypted.
 
         Raises:
-            Refused: It must be encrypted, and some have no certificate.
+            Refused: It must be encrypted, and some have no certificate, or read weak ciphers only.
         """
         if rule.encrypt == "off" or self.contacts is None:
             return []
@@ -125,11 +121,16 @@ class Outgoing:
         unknown: list[str] = []
         for address in envelope.recipients:
             try:
-                found += recipients_for([address], self.contacts, trust=self.trust)
-            except UsageError:
+                readers = recipients_for([address], self.contacts, trust=self.trust)
+                choose_algorithms(readers)  # who reads weak ciphers only is as one without a certificate
+            except (UsageError, UnsupportedError):
                 unknown.append(address)
+            else:
+                found += readers
         if unknown and rule.encrypt == "require":
-            raise Refused("no certificate to encrypt to is known for this recipient", unknown)
+            raise Refused(
+                "no certificate to encrypt to is known for this recipient, or only weak ciphers are", unknown
+            )
         return [] if unknown else found
 
     def _encrypted(

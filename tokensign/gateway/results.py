@@ -22,6 +22,7 @@ DELIVERY_FIELD: Final = "Tokensign-Delivery"
 _FIELD: Final = "Authentication-Results"
 _UNQUOTED: Final = re.compile(r"[^ !#-\[\]-~]")  # what cannot stand in a quoted-string as it is
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+")
+_BARE_CR: Final = re.compile(rb"\r(?!\n)")
 _REASON_MAXIMUM: Final = 300  # characters; the whole line must stay below 998 octets
 
 
@@ -73,6 +74,9 @@ def results_field(authserv_id: str, result: str) -> bytes:
 def forged(authserv_id: str | None) -> Callable[[bytes], bool]:
     """What tells whether a field that came with a mail claims to be of this gateway (RFC 8601 section 5).
 
+    A field that begins with white space claims it too: it is the first of the mail, and would go on with the
+    field that the gateway puts in front. Some readers end a line at a bare CR, so a field may begin there.
+
     Args:
         authserv_id: Its name. It is looked for anywhere in the field, comments too: readers may
             differ in where they take it from, and no honest server names this one.
@@ -80,10 +84,13 @@ def forged(authserv_id: str | None) -> Callable[[bytes], bool]:
     own = authserv_id.lower() if authserv_id else None
 
     def claims(field: bytes) -> bool:
+        return field[:1] in (b" ", b"\t") or any(map(claims_from_here, _BARE_CR.split(field)))
+
+    def claims_from_here(field: bytes) -> bool:
         name = field_name(field)
         if name == DELIVERY_FIELD.lower():
             return True
-        body = field.partition(b":")[2].decode("ascii", "replace").lower()
+        body = field.partition(b":")[2].replace(b"\\", b"").decode("ascii", "replace").lower()
         return own is not None and name == _FIELD.lower() and own in body
 
     return claims

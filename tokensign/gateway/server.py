@@ -77,8 +77,14 @@ class Server:
             thread.join(max(0.0, end - time.monotonic()))
 
     def _accept(self) -> None:
+        try:
+            accepted, _ = self._listener.accept()
+        except OSError as error:  # it is gone again, or the system has no more descriptors for this process
+            _log.warning("a connection was not taken: %s", error.strerror)
+            self._stopping.wait(_LOOK)  # or it would be tried without an end
+            return
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:  # it may be gone again already
-            connection = stack.enter_context(self._listener.accept()[0])
+            connection = stack.enter_context(accepted)
             with self._lock:
                 busy = len(self._sessions) >= CONNECTIONS_MAXIMUM
                 if not busy:

@@ -206,6 +206,10 @@ def _log_in(imap: imaplib.IMAP4, server: Server, password: Callable[[], bytes]) 
             imap.authenticate("PLAIN", lambda _: b"\0" + user + b"\0" + secret)
         else:
             imap.login(user.decode(), secret.decode())
+    except UnicodeError:
+        raise NetworkError(
+            f"{server} takes only passwords in UTF-8", hint="change the password, or use another server"
+        ) from None
     except imaplib.IMAP4.abort:
         raise
     except imaplib.IMAP4.error:

@@ -17,10 +17,11 @@ from tokensign.files import chunks
 from tokensign.smime.canonical import canonical_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = [
     "LINE_MAXIMUM",
+    "REPLY_MAXIMUM",
     "Envelope",
     "LostAfterContentError",
     "Reply",
@@ -32,6 +33,9 @@ __all__ = [
 
 LINE_MAXIMUM: Final = 998
 """Octets of a line without its CR LF (RFC 5321 section 4.5.3.1.6); relays break or refuse longer ones."""
+
+REPLY_MAXIMUM: Final = 400
+"""Characters of `Reply.line`; RFC 5321 section 4.5.3.1.5 has 512 octets for a line with all else."""
 
 CONTENT_TIMEOUT: Final = 600.0
 """Seconds for the answer to the end of the content (RFC 5321 section 4.5.3.2.6)."""
@@ -63,6 +67,11 @@ class Reply:
         """Whether it is worth trying again later."""
         return 400 <= self.code < 500  # noqa: PLR2004 - as above
 
+    @property
+    def line(self) -> str:
+        """The text as it goes into an answer to others: short, in ASCII, and nothing that leaves its line."""
+        return "".join(c if c.isprintable() and c.isascii() else "?" for c in self.text[:REPLY_MAXIMUM])
+
     def __str__(self) -> str:
         return f"{self.code} {self.text}"
 
@@ -74,15 +83,17 @@ class Envelope:
     Attributes:
         sender: Where bounces go; empty for a mail that causes none.
         recipients: The recipients.
+        smtputf8: Whether who sends it says that its header needs SMTPUTF8 (RFC 6531).
     """
 
     sender: str
     recipients: tuple[str, ...]
+    smtputf8: bool = False
 
     @property
     def international(self) -> bool:
-        """Whether an address is not in ASCII, which needs SMTPUTF8 (RFC 6531)."""
-        return not "".join((self.sender, *self.recipients)).isascii()
+        """Whether it needs SMTPUTF8, as an address that is not in ASCII does, too."""
+        return self.smtputf8 or not "".join((self.sender, *self.recipients)).isascii()
 
 
 @dataclass(slots=True)
@@ -103,7 +114,16 @@ class Survey:
 
 
 class LostAfterContentError(NetworkError):
-    """The connection was lost after the whole content was sent: nobody knows whether it was accepted."""
+    """The connection was lost after the whole content was sent: nobody knows whether it was accepted.
+
+    Args:
+        message: What happened.
+        replies: What was said to some of the recipients before.
+    """
+
+    def __init__(self, message: str, replies: Mapping[str, Reply]) -> None:
+        super().__init__(message)
+        self.replies = dict(replies)
 
 
 def lines(stream: BinaryIO) -> Iterator[bytes]:
@@ -168,7 +188,7 @@ class _Conversation:
                     hint="write the mail with quoted-printable or base64; a signed one cannot be changed",
                 )
             parameters += " BODY=8BITMIME"
-        if envelope.international or found.eight_bit_header:
+        if envelope.international:
             if not self.offers("smtputf8"):
                 raise UnsupportedError(
                     "an address or the header of the mail is not in ASCII, and the server does not take that",
@@ -211,13 +231,15 @@ class _Conversation:
             if self.smtp.sock is not None:
                 self.smtp.sock.settimeout(CONTENT_TIMEOUT)
             if self.lmtp:
-                self.replies.update({recipient: _reply(self.smtp.getreply()) for recipient in taken})
+                for recipient in taken:
+                    self.replies[recipient] = _reply(self.smtp.getreply())
             else:
                 self.replies.update(dict.fromkeys(taken, _reply(self.smtp.getreply())))
         except (OSError, smtplib.SMTPException) as error:
             raise LostAfterContentError(
                 f"the connection was lost after the mail was sent ({error}), and nobody knows whether it was"
-                " accepted"
+                " accepted",
+                self.replies,
             ) from error
 
 

@@ -7,7 +7,7 @@ import re
 import smtplib
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from tokensign.errors import NetworkError, UsageError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from email.message import Message
 
     from tokensign.smime.transport.servers import Server
+    from tokensign.smime.transport.smtp_client import Survey
 
 __all__ = ["Submission", "connected", "envelope_of", "send_mail"]
 
@@ -82,7 +83,8 @@ def send_mail(
     with spool() as content:
         content.writelines(without_fields(lines(message), lambda field: field_name(field) in _BLIND))
         content.seek(0)
-        _require_sendable(content)
+        found = _require_sendable(content)
+        envelope = replace(envelope, smtputf8=found.eight_bit_header)
         with connected(server, tls, password) as smtp:
             replies = hand_over(smtp, envelope, content)
     return Submission(
@@ -148,7 +150,10 @@ def connected(
             hint="name its CA with --trust, if it has one of its own",
         ) from error
     except (OSError, smtplib.SMTPException) as error:
-        raise NetworkError(f"{server}: {_words(error)}", hint="try it again later") from error
+        raise NetworkError(
+            f"{server}: {_words(error)}",
+            hint="see whether its name and port are right, or try it again later",
+        ) from error
 
 
 def _start_tls(smtp: smtplib.SMTP, server: Server, tls: ssl.SSLContext) -> None:
@@ -192,19 +197,21 @@ def _words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _require_sendable(content: BinaryIO) -> None:
-    """Refuse a mail that servers would change or break on its way.
+def _require_sendable(content: BinaryIO) -> Survey:
+    """Refuse a mail that servers would change or break on its way, and tell about another one.
 
     Raises:
         UsageError: It has lines that are too long.
     """
-    longest = survey(content).longest_line
+    found = survey(content)
+    longest = found.longest_line
     if longest > LINE_MAXIMUM:
         raise UsageError(
             f"the mail has a line of {longest} bytes, and mail servers break lines beyond {LINE_MAXIMUM},"
             " which breaks signatures",
             hint="write it with quoted-printable or base64, as `tokensign mail sign` does",
         )
+    return found
 
 
 def _addresses(header: Message, *names: str) -> list[str]:
