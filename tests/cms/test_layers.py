@@ -194,3 +194,13 @@ def test_nothing_is_written_when_a_layer_fails() -> None:
     with pytest.raises(NoRecipientError):
         open_layers(io.BytesIO(bytes(message)), [], output)
     assert output.getvalue() == b""
+
+
+def test_layers_of_compression_do_not_multiply_what_is_allowed() -> None:
+    zeros = bytes(16 << 20)
+    limit = DecompressionLimit(ratio=2000, free=1024)  # ZLIB stays below it in each layer
+    content, _, _ = opened(nest(COMPRESSED_DATA, content=zeros), limit=limit)
+    assert content == zeros
+    twice = nest(COMPRESSED_DATA, COMPRESSED_DATA, content=zeros)
+    with pytest.raises(UnsupportedError, match="are allowed"):
+        opened(twice, limit=limit)

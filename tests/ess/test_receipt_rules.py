@@ -24,7 +24,7 @@ from tokensign.ess.receipt_request import (
     Receivers,
     request_receipt,
 )
-from tokensign.ess.receipt_rules import agreed_history, agreed_request, receivers_of_receipt
+from tokensign.ess.receipt_rules import MAX_RECEIVERS, agreed_history, agreed_request, receivers_of_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +35,10 @@ ALICE, OWNER = GeneralNames.of("alice@acme.example"), GeneralNames.of("owner@lis
 MOMENT = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def history(kind: ReceiptPolicyKind | None) -> MailingListHistory:
-    receivers = () if kind in (None, ReceiptPolicyKind.NONE) else (OWNER,)
+def history(
+    kind: ReceiptPolicyKind | None, receivers: tuple[GeneralNames, ...] = (OWNER,)
+) -> MailingListHistory:
+    receivers = () if kind in (None, ReceiptPolicyKind.NONE) else receivers
     policy = ReceiptPolicy(kind, receivers) if kind else None
     identifier = SignerIdentifier(subject_key_identifier=b"list")
     return MailingListHistory((MailingListData(identifier, MOMENT, policy),))
@@ -189,3 +191,13 @@ def request_of(asked: bytes, *receivers: bytes, identifier: bytes = b"id") -> by
 def test_broken_request_is_malformed(encoded: bytes) -> None:
     with pytest.raises(MalformedError):
         ReceiptRequest.load(encoded)
+
+
+def test_a_list_cannot_have_a_receipt_sent_to_very_many(people: Callable[[str], SoftwareSigner]) -> None:
+    many = tuple(GeneralNames.of(f"list-{number}@list.example") for number in range(MAX_RECEIVERS))
+    bob = people("Bob").certificate
+    assert bob
+    request = request_receipt(["alice@acme.example"])
+    assert receivers_of_receipt(request, history(ReceiptPolicyKind.INSTEAD_OF, many), bob) == many
+    with pytest.raises(PolicyError, match=f"more than {MAX_RECEIVERS}"):
+        receivers_of_receipt(request, history(ReceiptPolicyKind.IN_ADDITION_TO, many), bob)

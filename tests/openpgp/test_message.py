@@ -75,6 +75,15 @@ def test_compression_may_not_be_endless() -> None:
         found(compressed(packet))
 
 
+def test_bomb_in_two_compressions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokensign.openpgp.message._FREE", 1 << 16)
+    monkeypatch.setattr("tokensign.openpgp.message._RATIO_MAXIMUM", 1100)
+    packet = compressed((11, b"b\0\0\0\0\0" + bytes(1 << 20)))
+    assert len(found(packet)[1]) == 1 << 20
+    with pytest.raises(UnsupportedError, match="too large"):
+        found(compressed(packet))
+
+
 def test_bomb_is_refused() -> None:
     stream = zlib.compressobj()
     bomb = b"".join(stream.compress(bytes(1 << 20)) for _ in range(80)) + stream.flush()

@@ -9,8 +9,11 @@ from __future__ import annotations
 import base64
 import io
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -18,7 +21,7 @@ from mail_reports import check_mail_document
 
 from tokensign.algorithms import CONTENT_CIPHERS, KeyUsage
 from tokensign.cms.certificates_only import write_certificates_only
-from tokensign.cms.compressed import compress
+from tokensign.cms.compressed import DecompressionLimit, compress
 from tokensign.cms.encrypt import encrypt
 from tokensign.cms.signed import sign_attached, sign_detached
 from tokensign.cms.signed_data import read_signed_data
@@ -228,6 +231,24 @@ def test_two_signatures_of_which_one_is_bad_do_not_hold(
     report, output = opened(bad, replace(mail_trust, any_signer=True))
     assert report.verdict == "good"
     assert b"Pay 100" in output
+
+
+def test_the_time_in_a_signature_that_does_not_hold_is_compared_with_nothing(
+    alice: TokenKey, mail_person: Callable[..., TokenKey], mail_trust: Expectations
+) -> None:
+    second = mail_person("alice-2", "rsa:2048", KeyUsage.SIGN, "alice@acme.example")
+    cms = attached(TEXT, alice, second)
+    header = FROM_ALICE + b"Date: " + format_datetime(datetime.now(UTC)).encode() + b"\r\n"
+    author = opened(pkcs7_mime(cms, header, b"signed-data"), mail_trust)[0].author
+    assert author is not None
+    time_in_cms = f"{author.signers[0].signing_time:%y%m%d%H%M%S}Z".encode()
+    changed = cms.replace(time_in_cms, b"20" + time_in_cms[2:], 1)
+    message = pkcs7_mime(changed, header, b"signed-data")
+    report, _ = opened(message, replace(mail_trust, any_signer=True))
+    assert report.author is not None
+    assert [signer.holds for signer in report.author.signers] == [False, True]
+    assert report.date_offset is not None
+    assert abs(report.date_offset) < 600
 
 
 @pytest.mark.parametrize("kind", [b"mixed", b"related", b"alternative"])
@@ -550,6 +571,20 @@ def test_layers_without_end_are_refused(mail_trust: Expectations) -> None:
         opened(FROM_ALICE + entity, mail_trust)
 
 
+def test_a_bomb_in_two_compressions_is_refused(
+    mail_trust: Expectations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = DecompressionLimit(ratio=1100, free=1 << 16)
+    monkeypatch.setattr("tokensign.smime.open_mail.DecompressionLimit", lambda: limit)
+    entity = TEXT + bytes(4 << 20)
+    for _ in range(2):
+        output = io.BytesIO()
+        compress(io.BytesIO(entity), output)
+        entity = pkcs7_mime(output.getvalue(), b"", b"compressed-data")
+    with pytest.raises(UnsupportedError, match="more than"):
+        opened(FROM_ALICE + entity, mail_trust)
+
+
 def test_nothing_is_fetched_because_a_mail_says_so(
     alice: TokenKey, mail_trust: Expectations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -609,3 +644,83 @@ def test_a_field_that_some_programs_take_for_two_is_left_out(
     assert b"alice" not in output
     assert b"Pay 900." in output
     assert any(remark.startswith("the field Subject is left out") for remark in report.remarks)
+
+
+# --- headers that are not of whom they seem to be
+
+
+def test_a_header_that_somebody_else_put_around_a_signed_mail_is_not_protected(
+    alice: TokenKey, mallory: TokenKey, mail_trust: Expectations
+) -> None:
+    header = FROM_ALICE + b"Subject: Give it to Mallory\r\n"
+    inner = clear_signed(TEXT, sign_detached(io.BytesIO(TEXT), [alice]), header)
+    around = b"Content-Type: message/rfc822; forwarded=no\r\n\r\n" + inner
+    report, output = opened(pkcs7_mime(attached(around, mallory), FROM_ALICE + REST), mail_trust)
+    assert [layer.kind for layer in report.layers] == [LayerKind.SIGNED, LayerKind.SIGNED]
+    assert report.headers.scheme is None
+    assert report.headers.protection_of("Subject") == "unprotected"
+    assert b"Give it to Mallory" not in output
+
+
+def test_a_hidden_from_that_nobody_signed_is_told_and_not_shown(
+    bob: TokenKey, mail_trust: Expectations
+) -> None:
+    payload = (
+        b'Content-Type: text/plain; hp="cipher"\r\nFrom: alice@acme.example\r\nSubject: Money\r\n'
+        b"HP-Outer: From: mallory@evil.example\r\n\r\nPay 100 to Mallory.\r\n"
+    )
+    message = pkcs7_mime(enveloped(payload, bob, "aes-256-gcm"), FROM_MALLORY)
+    report, output = opened(message, mail_trust, [bob])
+    assert report.sender.status is Status.NOT_CHECKED
+    assert report.sender_address is None
+    assert any("From outside says 'mallory@evil.example'" in remark for remark in report.remarks)
+    assert b"From: mallory@evil.example" in output
+    assert b"alice" not in output
+
+
+def test_a_signature_around_the_encryption_protects_no_header(
+    mallory: TokenKey, bob: TokenKey, mail_trust: Expectations
+) -> None:
+    payload = (
+        b'Content-Type: text/plain; hp="cipher"\r\n' + FROM_MALLORY + b"Subject: Money\r\n\r\nstolen\r\n"
+    )
+    inside = pkcs7_mime(enveloped(payload, bob, "aes-256-gcm"))
+    report, _ = opened(pkcs7_mime(attached(inside, mallory), FROM_MALLORY), mail_trust, [bob])
+    assert report.verdict == "intact"
+    assert report.headers.protection_of("Subject") == "encrypted-only"
+
+
+# --- what costs the reader more than it costs the attacker
+
+
+def test_a_long_name_in_from_is_looked_at_in_linear_time(alice: TokenKey, mail_trust: Expectations) -> None:
+    field = b'From: "' + b"a" * 500_000 + b'" <alice@acme.example>\r\n'
+    start = time.perf_counter()
+    report, _ = opened(signed(field + REST + TEXT, alice), mail_trust)
+    assert time.perf_counter() - start < 5
+    assert report.sender_address == "alice@acme.example"
+
+
+def test_many_fields_of_one_name_are_compared_in_linear_time_and_space(
+    alice: TokenKey, mail_trust: Expectations
+) -> None:
+    fields = b"".join(b"X-A: %d %s\r\n" % (number, b"y" * 400) for number in range(1500))
+    message = signed(PLAIN.replace(b"To:", fields + b"To:"), alice)
+    outside, boundary, inside = message.partition(b"\r\n--")
+    start = time.perf_counter()
+    report, _ = opened(outside.replace(b"yyy", b"zzz") + boundary + inside, mail_trust)
+    assert time.perf_counter() - start < 5
+    assert report.verdict == "good"
+    told = [entry.outside_text or "" for entry in report.headers.fields if entry.outside == "changed"]
+    assert len(told) == 1500
+    assert max(map(len, told)) < 2000
+
+
+@pytest.mark.parametrize("charset", [b"undefined", b"idna", b"a%00"])
+def test_a_name_in_an_impossible_charset_stops_nobody_from_reading(
+    charset: bytes, mail_trust: Expectations
+) -> None:
+    named = b"Content-Type: text/plain; name*=" + charset + b"''x\r\n\r\nx"
+    placed = b"Content-Disposition: attachment; filename*=" + charset + b"''x\r\n\r\nx"
+    report, _ = opened(multipart(named, placed), mail_trust)
+    assert report.verdict == "unsigned"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -250,6 +251,15 @@ def test_what_is_not_hidden_or_not_wanted_is_not_repeated(options: dict[str, obj
 def test_only_encrypted_payloads_lose_their_first_lines() -> None:
     text = b'Content-Type: text/plain; hp="clear"; hp-legacy-display="1"\r\n\r\nSubject: a\r\n\r\nhello\r\n'
     assert rendered(text) == text
+
+
+def test_elements_without_an_end_are_looked_for_in_linear_time() -> None:
+    start = b'<div class="header-protection-legacy-display">'
+    part = b'--b\r\nContent-Type: text/html; hp-legacy-display="1"\r\n\r\n' + start * 1400 + b"\r\n"
+    kind = b'Content-Type: multipart/alternative; hp="cipher"; boundary=b\r\n\r\n'
+    began = time.perf_counter()
+    assert rendered(kind + part * 60 + b"--b--\r\n").count(start) == 60 * 1400
+    assert time.perf_counter() - began < 5
 
 
 # --- opening

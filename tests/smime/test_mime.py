@@ -139,12 +139,19 @@ def test_the_first_line_of_a_mailbox_file_is_passed_over() -> None:
         (b"Content-Type: multipart/mixed; boundary=b; boundary=c\r\n", "parameter .* stands twice"),
         (b"Content-Type: multipart/mixed\r\n", "without a usable boundary"),
         (b'Content-Type: multipart/mixed; boundary=""\r\n', "without a usable boundary"),
+        (b"Content-Type: multipart/mixed; boundary*=us-ascii''b%0Ab\r\n", "without a usable boundary"),
         (b"Content-Type: multipart/mixed; boundary=" + b"b" * 300 + b"\r\n", "without a usable boundary"),
         (
             b"Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: base64\r\n",
             "yet encoded",
         ),
         (b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n", "yet encoded"),
+        (b"Content-Type: multipart/mixed; boundary*0=b; boundary*0=c\r\n", "pieces that do not fit"),
+        (b"Content-Type: multipart/mixed; boundary*0=b; boundary*2=c\r\n", "pieces that do not fit"),
+        (b"Content-Type: multipart/mixed; boundary*1=b\r\n", "pieces that do not fit"),
+        (b"Content-Type: multipart/mixed; boundary=b; name*=undefined''x\r\n", "cannot be read"),
+        (b"Content-Type: multipart/mixed; boundary=b; name*=a%00''x\r\n", "cannot be read"),
+        (b"Content-Type: multipart/mixed; boundary*" + b"9" * 5000 + b"=b\r\n", "cannot be read"),
         (b"Content-Type: nonsense\r\n", "cannot be read"),
         (b"Content-Type: \r\n", "cannot be read"),
         (b"Content-Type: text/plain; x=" + b"y" * 20_000 + b"\r\n", "cannot be read"),
@@ -165,6 +172,17 @@ def test_a_body_without_an_empty_line_before_it_is_kept_whole() -> None:
     message = b"Subject: x\r\nThis is text.\r\nmore: text\r\n"
     entity = read_entity(io.BytesIO(message))
     assert message[entity.body_start : entity.end] == b"This is text.\r\nmore: text\r\n"
+
+
+@pytest.mark.parametrize("inner", [b"b", b"b--"])
+def test_a_boundary_that_is_that_of_a_multipart_around_it_is_ambiguous(inner: bytes) -> None:
+    part = b"Content-Type: multipart/mixed; boundary=" + inner + b"\r\n\r\n--" + inner + b"\r\n\r\none"
+    entity = read_entity(
+        io.BytesIO(b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + part + b"\r\n--b--\r\n")
+    )
+    assert entity.ambiguous is None
+    assert entity.children[0].ambiguous == "its boundary is that of a multipart around it"
+    assert entity.children[0].children == ()
 
 
 # --- kinds
@@ -249,6 +267,19 @@ def test_headers_are_limited() -> None:
         structure(b"X: y\r\n" * 2001)
     with pytest.raises(MalformedError, match="headers of the mail's parts"):
         structure(multipart(*[b"X: " + b"y" * 900_000 + b"\r\n\r\n"] * 10))
+
+
+def test_many_multiparts_in_deep_ones_are_read_in_linear_time() -> None:
+    def opened(number: int) -> bytes:
+        boundary = b"%d" % number + b"b" * 190
+        return b"Content-Type: multipart/mixed; boundary=" + boundary + b"\r\n\r\n--" + boundary + b"\r\n"
+
+    deep = b"".join(map(opened, range(46)))
+    again = b"--45" + b"b" * 190 + b"\r\n"
+    start = time.perf_counter()
+    found = structure(deep + b"".join(opened(number) + b"\r\nx\r\n" + again for number in range(100, 1000)))
+    assert time.perf_counter() - start < 4
+    assert len(found) == 46 + 2 * 900 + 1
 
 
 @pytest.mark.parametrize("filler", [b"--\n", b"--b\t", b"\n--b \r", b"\r", b"-", b"\n"])

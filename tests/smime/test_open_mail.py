@@ -229,6 +229,7 @@ def test_a_signature_around_the_encryption_does_not_prove_the_sender(
     assert report.verdict == "intact"
     assert report.sender.status is Status.NOT_CHECKED
     assert "its signer need not know what is inside" in report.summary()
+    assert not report.authenticated  # who changed what is in CBC signs that as well as what was sent
 
 
 def test_content_that_is_no_mail_comes_as_an_attachment(alice: TokenKey, mail_trust: Expectations) -> None:
@@ -255,6 +256,7 @@ def test_a_changed_octet_makes_the_mail_bad_and_nothing_comes_out(
     report, output = opened(signed(MAIL, alice).replace(b"are good", b"are gone"), mail_trust)
     assert report.verdict == "bad"
     assert not report.holds
+    assert not report.authenticated
     assert "does not hold" in report.summary()
     assert output == b""
     assert report.sender.reason == "a signature does not hold"

@@ -108,6 +108,8 @@ def test_what_was_opened_is_closed(message: bytes) -> None:
         (opaque(b"x").replace(b"eA==", b"e*=="), "base64 text is broken"),
         (b"MIIB" * 20 + b"*", "base64 text is broken"),
         (b"Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n", "cut off"),
+        (b"Content-Type: multipart/signed; boundary*=undefined''b\r\n\r\n", "Content-Type .* cannot be read"),
+        (b"Content-Type: multipart/signed" + b";a" * 400_000 + b"\r\n\r\n", "Content-Type .* cannot be read"),
     ],
 )
 def test_other_data_is_refused(data: bytes, words: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from tokensign import der
@@ -52,6 +52,14 @@ class DecompressionLimit:
     size: int = 1 << 34  # 16 GiB: a disk image still passes, a disk is not filled
     ratio: int = 200
     free: int = 1 << 26  # 64 MiB
+
+    def of_message(self, size: int) -> DecompressionLimit:
+        """The limit of each layer in a message, so that layers inside each other do not multiply it.
+
+        Args:
+            size: Octets of the whole message.
+        """
+        return replace(self, size=min(self.size, max(self.free, size * self.ratio)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from tokensign.cms.content_info import (
 )
 from tokensign.cms.decrypt import decrypt
 from tokensign.cms.digested import DIGESTED_DATA, read_digested_data, verify_digested_data
+from tokensign.cms.encapsulated import remaining_size
 from tokensign.cms.encrypted import ENCRYPTED_DATA, read_encrypted_data
 from tokensign.cms.envelope import read_envelope
 from tokensign.cms.signed_data import read_signed_data
@@ -139,6 +140,7 @@ def walk_layers(
         MalformedError: A message is broken.
         UnsupportedError: There are more, or one uses something that is not done here.
     """
+    limit = limit.of_message(remaining_size(message))
     with contextlib.ExitStack() as held:
         for depth in range(max_layers):
             inside = _look_into(message, limit)
@@ -181,6 +183,7 @@ def open_layers(
         TokenError: The token failed.
     """
     opened: list[OpenedLayer] = []
+    limit = limit.of_message(remaining_size(message))
     content_type, content = "", message
     with contextlib.ExitStack() as held:
         while not opened or content_type in _MESSAGES:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tokensign.errors import PolicyError
 from tokensign.ess.mailing_list import ReceiptPolicyKind
-from tokensign.ess.receipt_request import Receivers
+from tokensign.ess.receipt_request import MAX_RECEIPTS_TO, Receivers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from tokensign.ess.mailing_list import MailingListHistory
     from tokensign.ess.receipt_request import ReceiptRequest
 
-__all__ = ["agreed_history", "agreed_request", "receivers_of_receipt"]
+__all__ = ["MAX_RECEIVERS", "agreed_history", "agreed_request", "receivers_of_receipt"]
+
+MAX_RECEIVERS: Final = 2 * MAX_RECEIPTS_TO
+"""Addresses to which one receipt goes, those of a mailing list included; a stranger's mail names them."""
 
 
 def agreed_request(verified: Iterable[EssAttributes]) -> ReceiptRequest | None:
@@ -61,7 +64,7 @@ def receivers_of_receipt(
         certificate: That of the reader who would sign the receipt.
 
     Raises:
-        PolicyError: No receipt is owed; the message says why.
+        PolicyError: No receipt is owed, or to too many; the message says why.
     """
     policy = history.policy if history else None
     if policy is not None and policy.kind is ReceiptPolicyKind.NONE:
@@ -75,6 +78,8 @@ def receivers_of_receipt(
         )
     if policy is None:
         return request.receipts_to
-    if policy.kind is ReceiptPolicyKind.INSTEAD_OF:
-        return policy.receivers
-    return tuple(dict.fromkeys((*request.receipts_to, *policy.receivers)))
+    before = () if policy.kind is ReceiptPolicyKind.INSTEAD_OF else request.receipts_to
+    receivers = tuple(dict.fromkeys((*before, *policy.receivers)))
+    if len(receivers) > MAX_RECEIVERS:
+        raise PolicyError(f"the receipt would go to {len(receivers)} addresses, more than {MAX_RECEIVERS}")
+    return receivers

@@ -41,13 +41,16 @@ class Literal:
     signers: tuple[str, ...] = ()
 
 
-def write_literal(stream: BinaryIO, output: BinaryIO, *, depth: int = 0) -> Literal:
+def write_literal(
+    stream: BinaryIO, output: BinaryIO, *, depth: int = 0, maximum: int | None = None
+) -> Literal:
     """Find the literal data of a message and write their content.
 
     Args:
         stream: The message in binary form, which can seek, from its current position to its end.
         output: Receives the content, after the structure around it has been found to be sound.
         depth: How many compressions are around it.
+        maximum: Octets that it may become; None: as many as its size allows.
 
     Raises:
         MalformedError: The structure is broken.
@@ -70,6 +73,7 @@ def write_literal(stream: BinaryIO, output: BinaryIO, *, depth: int = 0) -> Lite
             raise MalformedError(f"the OpenPGP message has a packet of type {packet.tag} in it")
     if found < 0:
         raise MalformedError("the OpenPGP message has no content")
+    maximum = maximum or _maximum_of(stream, start)
     stream.seek(start)
     packet = next(packet for number, packet in enumerate(read_packets(stream)) if number == found)
     if kind == Tag.LITERAL:
@@ -80,10 +84,16 @@ def write_literal(stream: BinaryIO, output: BinaryIO, *, depth: int = 0) -> Lite
     if depth >= _DEPTH_MAXIMUM:
         raise UnsupportedError(f"the OpenPGP message is compressed more than {_DEPTH_MAXIMUM} times")
     with spool() as held:
-        held.writelines(_decompressed(packet))
+        held.writelines(_decompressed(packet, maximum))
         held.seek(0)
-        inside = write_literal(held, output, depth=depth + 1)
+        inside = write_literal(held, output, depth=depth + 1, maximum=maximum)
     return Literal(signed or inside.signed, (*signers, *inside.signers))
+
+
+def _maximum_of(stream: BinaryIO, start: int) -> int:
+    """What all compressions together may make, or each would multiply what the one around it became."""
+    size = stream.seek(0, 2) - start
+    return min(_SIZE_MAXIMUM, max(_FREE, size * _RATIO_MAXIMUM))
 
 
 def _one_pass_signer(packet: Packet) -> list[str]:
@@ -92,7 +102,7 @@ def _one_pass_signer(packet: Packet) -> list[str]:
     return [body[4:12].hex().upper()] if body[:1] == bytes((_ONE_PASS_VERSION,)) else []
 
 
-def _decompressed(packet: Packet) -> Iterator[bytes]:
+def _decompressed(packet: Packet, maximum: int) -> Iterator[bytes]:
     """The content of a compressed data packet (section 5.6), within limits."""
     (algorithm,) = packet.exactly(1)
     if algorithm == Compression.NONE:
@@ -109,7 +119,7 @@ def _decompressed(packet: Packet) -> Iterator[bytes]:
             except (zlib.error, OSError):
                 raise MalformedError("the compressed content is broken") from None
             produced += len(content)
-            if produced > _SIZE_MAXIMUM or produced > max(_FREE, consumed * _RATIO_MAXIMUM):
+            if produced > maximum or produced > max(_FREE, consumed * _RATIO_MAXIMUM):
                 raise UnsupportedError("the compressed content becomes too large")
             yield content
             rest = getattr(stream, "unconsumed_tail", b"")  # of zlib; bz2 keeps it

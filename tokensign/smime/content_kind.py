@@ -19,6 +19,7 @@ _MAX_BOUNDARY: Final = 200  # characters; RFC 2046 section 5.1.1 has 70
 _MAX_VALUE: Final = 1 << 14  # octets of a Content-Type; more is no honest one
 _MEDIA_TYPE: Final = re.compile(r"[!#$&^_.+a-z0-9-]+/[!#$&^_.+a-z0-9-]+")  # RFC 6838 section 4.2
 _IDENTITY: Final = ("7bit", "8bit", "binary")
+_SECTION: Final = re.compile(r";\s*([\w.-]+)\*([0-9]+)\*?\s*=", re.ASCII)  # RFC 2231 section 3
 _NAMED_ONCE: Final = ("Content-Type", "Content-Transfer-Encoding")
 
 
@@ -65,6 +66,8 @@ def read_content_kind(fields: HeaderFields, default: str) -> ContentKind:
         ambiguous = "a parameter of its Content-Type stands twice"
     elif not _MEDIA_TYPE.fullmatch(media_type):
         media_type, ambiguous = "text/plain", "its Content-Type cannot be read"
+    elif said and not _sections_in_order(said):
+        ambiguous = "a parameter of its Content-Type is in pieces that do not fit together"
     else:
         ambiguous = _unusable(media_type, parameters, transfer_encoding)
     return ContentKind(media_type, parameters, transfer_encoding, ambiguous)
@@ -83,9 +86,21 @@ def _unusable(media_type: str, parameters: Mapping[str, str], transfer_encoding:
     if transfer_encoding not in _IDENTITY:  # RFC 2045 section 6.4
         return f"it is {media_type} and yet encoded"
     boundary = parameters.get("boundary", "").rstrip()
-    if multipart and not (boundary.isascii() and 0 < len(boundary) <= _MAX_BOUNDARY):
+    printable = boundary.isascii() and boundary.isprintable()
+    if multipart and not (printable and 0 < len(boundary) <= _MAX_BOUNDARY):
         return "it is a multipart without a usable boundary"
     return None
+
+
+def _sections_in_order(field: HeaderField) -> bool:
+    """Whether each parameter that comes in sections has each of them once, from 0 on (RFC 2231 section 3)."""
+    sections: dict[str, set[str]] = {}
+    count = 0
+    for name, number in _SECTION.findall(field.value):
+        count += 1
+        sections.setdefault(name.lower(), set()).add(number)
+    whole = all(numbers == set(map(str, range(len(numbers)))) for numbers in sections.values())
+    return whole and count == sum(map(len, sections.values()))
 
 
 def _structured(field: HeaderField) -> tuple[str, list[tuple[str, str]]]:
@@ -94,7 +109,10 @@ def _structured(field: HeaderField) -> tuple[str, list[tuple[str, str]]]:
         return "", []
     message = Message()
     message["Content-Type"] = field.value
-    pairs = message.get_params() or [("", "")]
-    return pairs[0][0].strip().lower(), [
-        (name.lower(), collapse_rfc2231_value(value)) for name, value in pairs[1:] if name
-    ]
+    try:
+        pairs = message.get_params() or [("", "")]
+        return pairs[0][0].strip().lower(), [
+            (name.lower(), collapse_rfc2231_value(value)) for name, value in pairs[1:] if name
+        ]
+    except ValueError:  # a charset that is a codec of another kind, a section number of thousands of digits
+        return "", []

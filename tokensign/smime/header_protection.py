@@ -18,6 +18,8 @@ from tokensign.smime.header_policy import outside_of
 from tokensign.smime.mime_fields import is_structural, tidied
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tokensign.smime.header_policy import HeaderPolicy
     from tokensign.smime.mime import Entity
 
@@ -176,12 +178,14 @@ def read_protected(outer: HeaderFields, payload: Entity, *, signed: bool, encryp
     inner = [field for field in payload.fields if not _is_kept_out(field)]
     hp: Literal["clear", "cipher"] = "cipher" if said == "cipher" else "clear"
     recorded = [_recorded(field) for field in payload.fields.get_all(_HP_OUTER)] if hp == "cipher" else inner
+    meant, found = _said_by_name(recorded), _said_by_name(visible)
+    seen = {(name, said) for name, values in meant.items() for said in values}
+    names = {field.name.lower() for field in inner}
+    untouched = {name for name in names if meant.get(name) == found.get(name)}
     fields = []
     for field in inner:
-        was_outside = any(_same(field, shown) for shown in recorded)
-        meant = [shown for shown in recorded if _same_name(field, shown)]
-        found = [shown for shown in visible if _same_name(field, shown)]
-        intact = len(meant) == len(found) and all(map(_same, meant, found))
+        was_outside = (field.name.lower(), _said(field)) in seen
+        intact = field.name.lower() in untouched
         fields.append(
             OpenedField(
                 field,
@@ -189,7 +193,6 @@ def read_protected(outer: HeaderFields, payload: Entity, *, signed: bool, encryp
                 ("same" if was_outside else "hidden") if intact else "changed",
             )
         )
-    names = {field.name.lower() for field in inner}
     return OpenedHeader(
         hp,
         tuple(fields),
@@ -221,10 +224,18 @@ def _same_senders(outer: HeaderFields, inner: HeaderFields) -> bool:
     return len(shown) == len(protected) and all(map(same_mailbox, shown, protected))
 
 
-def _same_name(first: HeaderField, second: HeaderField) -> bool:
-    return first.name.lower() == second.name.lower()
-
-
 def _same(first: HeaderField, second: HeaderField) -> bool:
     """Whether two fields say the same, however they are folded."""
-    return _same_name(first, second) and first.body.split() == second.body.split()
+    return first.name.lower() == second.name.lower() and _said(first) == _said(second)
+
+
+def _said(field: HeaderField) -> bytes:
+    """What a field says, however it is folded."""
+    return b" ".join(field.body.split())
+
+
+def _said_by_name(fields: Iterable[HeaderField]) -> dict[str, list[bytes]]:
+    found: dict[str, list[bytes]] = {}
+    for field in fields:
+        found.setdefault(field.name.lower(), []).append(_said(field))
+    return found

@@ -117,11 +117,13 @@ class Opener:
         expectations: What signatures are held against.
         keys: What may decrypt.
         legacy: Whether old algorithms are accepted for decryption.
+        limit: How much each compressed layer may become.
     """
 
     expectations: Expectations
     keys: Sequence[DecryptionKey] = ()
     legacy: bool = False
+    limit: DecompressionLimit = _LIMIT
 
     def multipart_signed(self, stream: BinaryIO, entity: Entity, path: str) -> TakenOff:
         """Verify a clear-signed entity; its first part is the content, in canonical form."""
@@ -163,7 +165,7 @@ class Opener:
             compressed = read_compressed_data(cms)
             with contextlib.ExitStack() as on_failure:
                 content = on_failure.enter_context(spool())
-                content.writelines(compressed.chunks(_LIMIT))
+                content.writelines(compressed.chunks(self.limit))
                 on_failure.pop_all()
             report = LayerReport(kind=LayerKind.COMPRESSED, path=path, media_type=media_type)
             return _with_content(report, content, compressed.content_type)

@@ -51,7 +51,7 @@ class LayerWalk:
         parts: The reports on signed parts of what is not signed as a whole.
         outside: What the signatures do not cover.
         remarks: What else the reader should know.
-        wrapped: A mail in message/rfc822 whose header fields are the protected ones.
+        wrapped: A mail in message/rfc822 whose header fields are the protected ones; no signature is in it.
     """
 
     opener: Opener
@@ -121,6 +121,8 @@ class LayerWalk:
         if taken.report.failure and self._changeable:
             raise MalformedError(taken.report.failure.reason)  # told as every failure behind a decryption
         self.layers.append(taken.report)
+        if taken.report.kind is LayerKind.SIGNED:
+            self.wrapped = None  # its header is around this signature, so it may be of somebody else
         if taken.content is None:
             return False
         self.stream = self.held.enter_context(taken.content)

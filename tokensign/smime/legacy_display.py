@@ -29,10 +29,10 @@ _CLASS: Final = "header-protection-legacy-display"
 _HEAD: Final = 1 << 16  # octets of a text in which the element is looked for; it stands at the very top
 _BODY: Final = re.compile(rb"<body(?:\s[^>]*)?>", re.IGNORECASE)
 _BLANK_LINE: Final = re.compile(rb"(?:\A|\n)\r?\n")
-_ELEMENT: Final = re.compile(
-    rb"<div\s+class\s*=\s*[\"']?" + _CLASS.encode("ascii") + rb"[\"']?\s*>.*?</div>(?:\r?\n)?",
-    re.IGNORECASE | re.DOTALL,
+_ELEMENT_START: Final = re.compile(
+    rb"<div\s+class\s*=\s*[\"']?" + _CLASS.encode("ascii") + rb"[\"']?\s*>", re.IGNORECASE
 )
+_ELEMENT_END: Final = re.compile(rb"</div>(?:\r?\n)?", re.IGNORECASE)
 
 
 def main_body_parts(entity: Entity) -> Iterator[Entity]:
@@ -101,10 +101,11 @@ def remove_legacy_display(stream: BinaryIO, payload: Entity, changes: Changes) -
         with leaf_content(stream, part) as content:
             head = content.read(_HEAD)
             plain = part.content_type == "text/plain"
-            found = _BLANK_LINE.search(head) if plain else _ELEMENT.search(head)
-            if found:
-                start = 0 if plain else found.start()
-                changes.contents[part.start] = _joined((head[:start], head[found.end() :]), content)
+            first = None if plain else _ELEMENT_START.search(head)
+            last = _BLANK_LINE.search(head) if plain else first and _ELEMENT_END.search(head, first.end())
+            if last:
+                start = first.start() if first else 0
+                changes.contents[part.start] = _joined((head[:start], head[last.end() :]), content)
         changes.fields[part.start] = with_parameters(changes.fields_of(part), {_PARAMETER: None})
 
 

@@ -69,6 +69,11 @@ class Draft:
         return cls(stream, entity, fields, moment, options)
 
     @property
+    def protects_headers(self) -> bool:
+        """Whether the header is protected: not that of a body which somebody signed or encrypted already."""
+        return self.options.protect_headers and self.entity.content_type not in SEALED_TYPES
+
+    @property
     def signing(self) -> SigningOptions:
         """How the mail is signed, at its moment."""
         return replace(self.options.signing, signing_time=self.moment)
@@ -91,7 +96,7 @@ class Draft:
         if HP_PARAMETER in self.entity.parameters:  # of an earlier journey
             own = with_parameters(own, {HP_PARAMETER: None})
         with Changes() as changes, spool() as payload:
-            if self.options.protect_headers and self.entity.content_type not in SEALED_TYPES:
+            if self.protects_headers:
                 header = protect(self.fields, policy)
                 outside = header.outside
                 own = with_parameters(own, {HP_PARAMETER: header.hp})
@@ -110,7 +115,13 @@ class Draft:
         Args:
             readers: Those who can read it; nobody: it is not encrypted.
         """
-        return ComposedMail(self.moment, _date_of(self.fields), _senders_of(self.fields), tuple(readers))
+        return ComposedMail(
+            self.moment,
+            _date_of(self.fields),
+            _senders_of(self.fields),
+            tuple(readers),
+            self.protects_headers,
+        )
 
 
 def _describes_body(field: HeaderField) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tokensign.errors import MalformedError
 from tokensign.mailboxes import same_mailbox
@@ -12,12 +12,15 @@ from tokensign.smime.header_protection import HP_PARAMETER, read_protected
 from tokensign.smime.mail_report import FieldReport, ProtectedHeaders
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Literal
 
     from tokensign.smime.header_protection import OpenedField, OpenedHeader
     from tokensign.smime.mime import Entity
 
 __all__ = ["MailHeader", "is_wrapped_mail", "read_mail_header"]
+
+_MAX_OUTSIDE: Final = 1 << 10  # characters of what stands outside; they are told beside each field of a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +87,26 @@ def read_mail_header(
     if not (signed or encrypted):
         payload = replace(payload, parameters={})
     opened = read_protected(outer, payload, signed=signed, encrypted=encrypted)
-    reports = [_field_report(entry, outer) for entry in opened.fields]
+    outside = _texts(outer)
+    reports = [_field_report(entry, outside) for entry in opened.fields]
     reports += [FieldReport(field.name, field.text, "unprotected", "only") for field in opened.only_outside]
     report = ProtectedHeaders(scheme if opened.hp else None, tuple(reports))
     return MailHeader(report, HeaderFields(tuple(entry.field for entry in opened.fields)), opened)
 
 
-def _field_report(entry: OpenedField, outer: HeaderFields) -> FieldReport:
+def _texts(fields: HeaderFields) -> dict[str, str]:
+    """What the fields of each name say together, shortened where it is long."""
+    texts: dict[str, list[str]] = {}
+    for field in fields:
+        texts.setdefault(field.name.lower(), []).append(field.text)
+    return {name: _shortened("; ".join(found)) for name, found in texts.items()}
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_OUTSIDE else f"{text[:_MAX_OUTSIDE]}..."
+
+
+def _field_report(entry: OpenedField, outside: Mapping[str, str]) -> FieldReport:
     field = entry.field
-    outside = None
-    if entry.outside != "same":
-        outside = "; ".join(shown.text for shown in outer.get_all(field.name)) or None
-    return FieldReport(field.name, field.text, entry.status, entry.outside, outside)
+    text = None if entry.outside == "same" else outside.get(field.name.lower()) or None
+    return FieldReport(field.name, field.text, entry.status, entry.outside, text)

@@ -62,12 +62,14 @@ class ComposedMail:
         date: What Date says; None where that cannot be read.
         senders: The addresses in From; nothing where they cannot be read.
         recipients: Those who can read it; empty for a mail that is not encrypted.
+        headers_protected: Whether its header is protected, too.
     """
 
     signing_time: datetime
     date: datetime | None
     senders: tuple[str, ...] = ()
     recipients: tuple[Recipient, ...] = ()
+    headers_protected: bool = False
 
     @property
     def date_agrees(self) -> bool:

@@ -49,7 +49,8 @@ class FieldReport:
         protection: What protects it.
         outside: Whether the header outside, which nothing protects, says the "same", the sender "hidden" it
             there, somebody "changed" it on the way, or it is "only" there.
-        outside_text: What the header outside says, where that is something else; else None.
+        outside_text: What the header outside says, where that is something else; else None. Of a long text it
+            is the beginning.
     """
 
     name: str
@@ -165,7 +166,8 @@ class MailReport:
         signed_parts: Signed parts of a mail that is not signed as a whole; each speaks for that part only.
         headers: The header fields, and what protects them.
         sender: Whether the mail is from whom it says: the address in From is that of all who signed.
-        sender_address: The address in From, where there is exactly one.
+        sender_address: The address in From, where there is exactly one, and no other one outside that may be
+            the true one.
         date_offset: Seconds from Date to the time that the innermost signer names; None where one is missing.
         outside: What no verdict covers: parts beside a signed part, preambles, epilogues; in words.
         remarks: What else the reader should know; in words.
@@ -199,9 +201,16 @@ class MailReport:
 
     @property
     def authenticated(self) -> bool:
-        """Whether a signature or the tag of each encryption shows that nobody changed the mail on its way."""
-        encrypted = [layer for layer in self.layers if layer.kind is LayerKind.ENCRYPTED]
-        return bool(self.signed) or (bool(encrypted) and all(layer.authenticated for layer in encrypted))
+        """Whether a signature or the tag of each encryption shows that nobody changed the mail on its way.
+
+        A signature around an encryption does not: whoever changed what somebody else encrypted can sign that.
+        """
+        kinds = (LayerKind.SIGNED, LayerKind.ENCRYPTED)
+        layers = [layer for layer in self.layers if layer.kind in kinds]
+        if not layers or not all(layer.holds for layer in layers):
+            return False
+        tagged = all(layer.authenticated for layer in layers if layer.kind is LayerKind.ENCRYPTED)
+        return tagged or layers[-1].kind is LayerKind.SIGNED
 
     @property
     def verdict(self) -> MailVerdict:

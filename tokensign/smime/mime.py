@@ -36,6 +36,7 @@ _MAX_HEADERS_SIZE: Final = 1 << 23  # octets of all headers, which are held in m
 _DELIMITER_LINE: Final = 1 << 10  # octets that a boundary with the white space behind it may have
 _FIRST_READ: Final = 1 << 14  # octets; most parts are small, and are not read twice then
 
+_DELIMITER: Final = re.compile(rb"\n--([^\n]{1,%d})(?=\n|\Z)" % _DELIMITER_LINE)
 _IDENTITY: Final = ("7bit", "8bit", "binary")
 
 
@@ -162,6 +163,7 @@ def part_spans(stream: BinaryIO, boundary: bytes) -> Iterator[Span]:
         MalformedError: The boundary does not occur, or the last one is missing.
     """
     position = stream.tell()
+    boundary = boundary.rstrip()  # a delimiter has no white space that counts at its end
     reader = _Reader(stream, stream.seek(0, 2))
     found = reader.find(position, (boundary,))
     if found is None:
@@ -223,7 +225,7 @@ class _Reader:
             raise MalformedError(f"the mail has more than {MAX_PARTS} parts")
         header = self._header(start, boundaries, outermost=depth == 0)
         kind = read_content_kind(header.fields, default)
-        ambiguous = header.ambiguous or kind.ambiguous
+        ambiguous = header.ambiguous or kind.ambiguous or _confusable(kind.boundary, boundaries)
         if ambiguous is None and kind.boundary:
             body = self._parts_of(kind, header.end, boundaries, depth)
         elif ambiguous is None and kind.media_type == "message/rfc822":
@@ -263,10 +265,10 @@ class _Reader:
         return _Body(found, tuple(children), preamble)
 
     def _header(self, start: int, boundaries: tuple[bytes, ...], *, outermost: bool) -> HeaderBlock:
-        delimiter = _delimiter(boundaries)
+        levels = _levels(boundaries)
 
         def is_delimiter(line: bytes) -> bool:
-            return bool(boundaries) and delimiter.match(b"\n" + line.rstrip(b"\n")) is not None
+            return line.startswith(b"--") and _level(line[2:].rstrip(b"\n"), levels) is not None
 
         found = read_header_block(self._stream, start, self._end, is_delimiter, outermost=outermost)
         self._headers_size += found.end - start
@@ -278,7 +280,7 @@ class _Reader:
         """The next delimiter from the start of a line on."""
         if not boundaries:
             return None
-        pattern = _delimiter(boundaries)
+        levels = _levels(boundaries)
         held, position, size = b"\n", start, _FIRST_READ  # a line begins behind a line feed
         while held or position < self._end:
             self._stream.seek(position)
@@ -287,8 +289,9 @@ class _Reader:
             held += piece
             ended = not piece or position >= self._end
             complete = len(held) if ended else held.rfind(b"\n") + 1
-            if match := pattern.search(held, 0, complete):
-                return self._delimiter(match, position - len(held), start, len(boundaries))
+            for match in _DELIMITER.finditer(held, 0, complete):
+                if found := _level(match[1], levels):
+                    return self._delimiter(match, position - len(held), start, found)
             if ended:
                 return None
             rest = held[max(complete - 1, 0) :] if complete else held
@@ -296,15 +299,16 @@ class _Reader:
             size = min(size * 4, CHUNK_SIZE)
         return None
 
-    def _delimiter(self, match: re.Match[bytes], offset: int, start: int, levels: int) -> _Delimiter:
+    def _delimiter(
+        self, match: re.Match[bytes], offset: int, start: int, found: tuple[int, bool]
+    ) -> _Delimiter:
         line = offset + match.start() + 1
         before = max(line - 1, start)
         if line - 2 >= start:
             self._stream.seek(line - 2)
             before -= self._stream.read(1) == b"\r"
-        innermost = next(index for index, text in enumerate(match.groups()[:-1]) if text is not None)
         after = min(offset + match.end() + 1, self._end)
-        return _Delimiter(levels - 1 - innermost, match[levels + 1] is not None, before, line, after)
+        return _Delimiter(*found, before, line, after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,13 +328,33 @@ class _Body:
     last: int = 0
 
 
-def _delimiter(boundaries: tuple[bytes, ...]) -> re.Pattern[bytes]:
-    """A line that is one of some boundaries; its group tells which one, counted from the inside.
+def _confusable(boundary: bytes, around: tuple[bytes, ...]) -> str | None:
+    """Whether a line may be a delimiter of this multipart and of one around it, so that programs differ."""
+    closing = b"--"
+    if any(boundary in (one, one + closing) or one == boundary + closing for one in around if boundary):
+        return "its boundary is that of a multipart around it"
+    return None
+
+
+def _levels(boundaries: tuple[bytes, ...]) -> dict[bytes, int]:
+    """The levels of the boundaries, from the outside."""
+    return {boundary: level for level, boundary in enumerate(boundaries)}
+
+
+def _level(line: bytes, levels: Mapping[bytes, int]) -> tuple[int, bool] | None:
+    """Whose delimiter a line is, and whether it ends the multipart; None: it is none.
 
     Behind it is white space at the most (RFC 2046 section 5.1.1): what only begins like it is none.
+
+    Args:
+        line: What stands behind its first two dashes, without line feed.
+        levels: By boundary.
     """
-    names = b"|".join(b"(" + re.escape(boundary) + b")" for boundary in reversed(boundaries))
-    return re.compile(rb"\n--(?:" + names + rb")(--)?[ \t\r]*(?=\n|\Z)")
+    text = line.rstrip(b" \t\r")
+    if (level := levels.get(text)) is not None:
+        return level, False
+    level = levels.get(text[:-2]) if text.endswith(b"--") else None
+    return None if level is None else (level, True)
 
 
 def _decode_quoted_printable(text: bytes) -> bytes:

@@ -11,9 +11,11 @@ wants to have it sent to him in an address or with the reply (Poddebniak et al.,
 from __future__ import annotations
 
 import contextlib
+import io
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from tokensign.cms.compressed import DecompressionLimit
 from tokensign.cms.content_info import DATA
 from tokensign.errors import MalformedError, UsageError
 from tokensign.files import chunks
@@ -81,7 +83,9 @@ def open_mail(
     entity = _part(mail, part) if part else mail
     outer = HeaderFields() if part else mail.fields
     with contextlib.ExitStack() as held:
-        walk = LayerWalk(Opener(expectations, keys, legacy), held, message, entity, outer, part)
+        limit = DecompressionLimit().of_message(message.seek(0, io.SEEK_END))
+        opener = Opener(expectations, keys, legacy, limit)
+        walk = LayerWalk(opener, held, message, entity, outer, part)
         with walk.hiding_failures():
             walk.run()
             report, shown = _report(walk, expectations, part)
@@ -105,13 +109,14 @@ def _report(walk: LayerWalk, expectations: Expectations, part: str) -> tuple[Mai
         walk.outer,
         walk.entity,
         walk.wrapped,
-        signed=walk.holds and walk.has(LayerKind.SIGNED),
+        signed=walk.holds and walk.has(LayerKind.SIGNED) and not _signed_around_encryption(walk.layers),
         encrypted=walk.holds and walk.has(LayerKind.ENCRYPTED),
     )
     sender = read_sender(header.own)
     author = _author(walk.layers) if walk.holds else None
     verdict = _sender_verdict(walk, sender, author, part)
     offset = _date_offset(header.own, author) if author and not part else None
+    disputed = header.opened.from_mismatch and verdict.status is not Status.PASSED
     # Whose the outer signatures are is told, not judged: a mailing list or a gateway signs for itself.
     expected = expectations.email or (None if part else sender.address)
     report = MailReport(
@@ -119,7 +124,7 @@ def _report(walk: LayerWalk, expectations: Expectations, part: str) -> tuple[Mai
         signed_parts=tuple(_with_identity((entry,), expectations.email)[0] for entry in walk.parts),
         headers=header.report,
         sender=verdict,
-        sender_address=sender.address,
+        sender_address=None if disputed else sender.address,
         date_offset=offset,
         outside=tuple(walk.outside),
         remarks=(*walk.remarks, *_header_remarks(header, sender, offset), *_passed_on(header, walk.layers)),
@@ -173,7 +178,8 @@ def _with_identity(layers: Sequence[LayerReport], address: str | None) -> tuple[
 
 def _date_offset(fields: HeaderFields, author: VerificationReport) -> int | None:
     """Seconds from Date to the time that the first signer names (RFC 8551 section 2.5.1)."""
-    date, signed = read_date(fields), author.signers[0].signing_time
+    first = next((signer for signer in author.signers if signer.holds), author.signers[0])
+    date, signed = read_date(fields), first.signing_time
     return int((signed - date).total_seconds()) if date and signed else None
 
 
@@ -195,7 +201,8 @@ def _header_remarks(header: MailHeader, sender: Sender, offset: int | None) -> I
     for name in header.damaged:
         yield f"the field {name} is left out: there is a carriage return or NUL in it"
     for field in header.report.fields:
-        if field.outside == "changed":
+        disputed = header.opened.from_mismatch and field.name.lower() == "from" and field.outside == "hidden"
+        if field.outside == "changed" or disputed:
             shown = f"says {field.outside_text!r}" if field.outside_text else "is missing"
             yield f"the field {field.name} outside {shown}, and the protected one says {field.text!r}"
     if offset is not None and abs(offset) > _DATE_TOLERANCE:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from tokensign.cms.content_info import CONTENT_TYPE_NAMES
 from tokensign.cms.signer_info import DEFAULT_OPTIONS
-from tokensign.errors import MalformedError, PolicyError, UsageError
+from tokensign.errors import MalformedError, NoRecipientError, PolicyError, UsageError
 from tokensign.ess.attributes import ess_of
 from tokensign.ess.receipt_rules import agreed_history, agreed_request, receivers_of_receipt
 from tokensign.ess.receipts import (
@@ -181,7 +181,13 @@ def read_sent(stream: BinaryIO) -> tuple[SentSignature, ...]:
         except (ValueError, TypeError, KeyError) as error:
             raise MalformedError("this is not a record of a mail that asks for receipts") from error
         raise MalformedError("this is not a record of a mail that asks for receipts: it is empty")
-    signed = open_mail(stream, Expectations(trust=None, legacy=True)).signed
+    try:
+        signed = open_mail(stream, Expectations(trust=None, legacy=True)).signed
+    except NoRecipientError as error:
+        raise NoRecipientError(
+            "the mail that was sent is encrypted, and what verifies its receipts is inside",
+            hint="name the mail as it was signed, before it was encrypted, or its record",
+        ) from error
     innermost = signed[-1].verification if signed else None
     found = [signer.signer_info for signer in innermost.signers] if innermost else []
     asking = [entry for entry in found if entry is not None and ess_of(entry).receipt_request]

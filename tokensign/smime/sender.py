@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Sender", "judge_sender", "read_date", "read_sender", "sender_remarks"]
 
-_LIKE_ADDRESS: Final = re.compile(r"""[^\s<>"'(),;:\[\]]+@[^\s<>"'(),;:\[\]]+""")
+_BETWEEN_WORDS: Final = re.compile(r"""[\s<>"'(),;:\[\]]+""")
 _TURNING: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c")
 _ONCE: Final = ("Subject", "Date", "To", "Cc", "Sender", "Reply-To")  # RFC 5322 section 3.6
 
@@ -131,7 +131,7 @@ def _doubt(text: str, address: str) -> str:
     """Why a name beside an address may mislead; empty where it does not."""
     if any(unicodedata.category(character) == "Cc" or character in _TURNING for character in text):
         return "the name in From has characters that steer how it is shown"
-    for other in _LIKE_ADDRESS.findall(unicodedata.normalize("NFKC", text)):
-        if not same_mailbox(other, address):
+    for other in _BETWEEN_WORDS.split(unicodedata.normalize("NFKC", text)):
+        if "@" in other[1:-1] and not same_mailbox(other, address):
             return f"the name in From looks like another address: {other}, and the address is {address}"
     return ""

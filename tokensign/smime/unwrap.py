@@ -21,6 +21,7 @@ __all__ = ["Form", "OpenedMessage", "open_message"]
 Form = Literal["der", "pem", "smime"]
 
 _BARE_BASE64: Final = re.compile(rb"\A\s*MI[A-Za-z0-9+/\r\n]{30}")  # DER begins 30 8x, which is "MI"
+_MAX_CONTENT_TYPE: Final = 1 << 14  # characters; more is no honest one
 _PKCS7_MIME: Final = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 _PKCS7_SIGNATURE: Final = ("application/pkcs7-signature", "application/x-pkcs7-signature")
 
@@ -81,8 +82,8 @@ def _open_mail(stream: BinaryIO) -> OpenedMessage:
     kind = header.get_content_type()
     if kind in _PKCS7_MIME:
         return OpenedMessage("smime", _body(header, stream))
-    boundary = header.get_boundary()
-    if kind == "multipart/signed" and boundary:
+    boundary = _boundary(header) if kind == "multipart/signed" else None
+    if boundary:
         content, signature = split_multipart_signed(stream, boundary)
         with signature, contextlib.ExitStack() as on_failure:
             on_failure.enter_context(content)
@@ -96,6 +97,17 @@ def _open_mail(stream: BinaryIO) -> OpenedMessage:
         "this is not a CMS or S/MIME message",
         hint="give a .p7s, .p7m, .pem or .eml file that is signed or encrypted",
     )
+
+
+def _boundary(header: Message) -> str | None:
+    """The boundary parameter of a multipart."""
+    unreadable = MalformedError("the Content-Type of the mail cannot be read")
+    if len(str(header.get("Content-Type", ""))) > _MAX_CONTENT_TYPE:
+        raise unreadable
+    try:
+        return header.get_boundary()
+    except ValueError:  # a charset that is a codec of another kind, a section number of thousands of digits
+        raise unreadable from None
 
 
 def _body(header: Message, stream: BinaryIO) -> BinaryIO:
