@@ -246,7 +246,10 @@ def test_nothing_is_learned_from_a_mail_that_proves_nothing(
 
 def test_without_a_trust_anchor_no_mail_is_learned_from(shell: Shell, authority: Authority) -> None:
     mail = shell.write("hello.eml", signed_mail(authority.issue()))
-    assert "no trust anchor" in shell.refuse("contacts", "add", "--from-mail", mail).message
+    error = shell.refuse("contacts", "add", "--from-mail", mail)
+    assert "no trust anchor" in error.message
+    assert error.hint == "name one with --trust or in the configuration"  # there is no --signature-only here
+    assert "--signature-only" in (shell.refuse("mail", "open", mail).hint or "")
 
 
 def test_a_mail_that_is_opened_makes_its_sender_a_contact_where_that_is_asked_for(

@@ -134,6 +134,14 @@ def test_encrypted_receipt_is_decrypted_with_the_token(desk: Desk) -> None:
     assert (json.loads(shown)["verdict"], json.loads(shown)["encrypted"]) == ("good", True)
 
 
+def test_mail_that_was_encrypted_to_others_is_told_from_its_receipt(desk: Desk) -> None:
+    desk.mail("sign", "lunch.eml", "--key", "alice", *ASK, "-o", "signed.eml")
+    desk.mail("encrypt", "signed.eml", "--password-source", f"file:{desk.pin_file}", "-o", "sent.eml")
+    _, told = desk.mail("receipt", "record", "sent.eml", "-o", "kept.json", code=4)
+    assert told.startswith("error: the mail that was sent is encrypted, and what verifies its receipts is in")
+    assert "hint: name the mail as it was signed" in told
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

@@ -144,6 +144,15 @@ def test_pin_is_typed_without_echo_at_a_prompt_that_names_the_token(
     assert terminal.exists("letter.txt.p7s")
 
 
+def test_prompt_tells_how_large_the_whole_mail_is(terminal: Terminal) -> None:
+    terminal.write("letter.eml", "From: alice@acme.example\nTo: bob@acme.example\n\ntext\n")
+    options = ("--to", "bob.pem", "--sign-with", "alice", "-o", "secret.eml")
+    console = Console(terminal, "mail", "encrypt", "letter.eml", *options)
+    console.expect(b"To sign letter.eml (52 bytes) with the key alice\r\nPIN for the token acme: ")
+    console.type("\x04")
+    console.finish()
+
+
 def test_wrong_pin_at_the_prompt_is_not_asked_for_again(terminal: Terminal) -> None:
     console = Console(terminal, "sign", "letter.txt", "--key", "alice", "--key", "bob")
     console.expect(b"PIN for the token acme: ")

@@ -95,7 +95,8 @@ def _misused(error: click.ClickException, *, as_json: bool) -> int:
     hint = None
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f"see `{error.ctx.command_path} --help`"
-    return print_error(error.format_message(), hint, _EXIT_USAGE, as_json=as_json)
+    message = error.format_message().replace("\n\t", " ")  # click puts choices on lines of their own
+    return print_error(message, hint, _EXIT_USAGE, as_json=as_json)
 
 
 def _silence(*streams: TextIO | None) -> None:

@@ -194,10 +194,7 @@ def _anchors(cli: Cli, names: Iterable[str], password_source: str | None = None)
 
     names = tuple(names) or cli.settings.trust
     if not names:
-        raise UsageError(
-            "no trust anchor is given",
-            hint="name one with --trust or in the configuration; --signature-only judges no certificate",
-        )
+        raise UsageError("no trust anchor is given", hint=_how_to_trust())
     found: dict[Certificate, None] = {}
     for name in names:
         if name == SYSTEM_STORE:
@@ -209,6 +206,16 @@ def _anchors(cli: Cli, names: Iterable[str], password_source: str | None = None)
         else:
             found |= dict.fromkeys(load_anchors([Path(name)], _store_password(password_source, name)))
     return tuple(found)
+
+
+def _how_to_trust() -> str:
+    """What to do without trust anchors, as far as the command has options for it."""
+    context = click.get_current_context()
+    options = {name for parameter in context.command.params for name in parameter.opts}
+    if "--trust" not in options:
+        return "set trust in the configuration"
+    advice = "name one with --trust or in the configuration"
+    return f"{advice}; --signature-only judges no certificate" if "--signature-only" in options else advice
 
 
 def _named_store(cli: Cli, name: str) -> StoreSettings:

@@ -127,9 +127,10 @@ def warn_of_doubts(cli: Cli, mail: ComposedMail, signers: Sequence[HeldKey]) -> 
         cli.output.status(f"warning: Date is {shown}, and the mail was signed at {signed}")
     for certificate in (signer.certificate for signer in signers):
         if certificate and not mail.is_from(certificate):
-            senders = ", ".join(mail.senders) or "not readable"
+            owner = f"in the certificate of {certificate.subject}"
+            doubt = f"is {', '.join(mail.senders)}, which is not {owner}"
             cli.output.status(
-                f"warning: From is {senders}, which is not in the certificate of {certificate.subject}"
+                f"warning: From {doubt if mail.senders else f'must be an address {owner}, and is none'}"
             )
 
 

@@ -107,6 +107,7 @@ def encrypt(
     )
     with contextlib.ExitStack() as stack:
         message = stack.enter_context(open_input(source))
+        action = f"sign {described(source, message)}"
         if recipients or password_source is not None:
             found = recipients_from(cli, stack, recipients, password_source)
         else:
@@ -116,9 +117,9 @@ def encrypt(
         copies = mail_copies(message)
         targets = _targets(output, copies)
         outputs = [stack.enter_context(open_output(target, force=composing.force)) for target in targets]
-        action = f"sign {described(source, message)}"
         signers = [stack.enter_context(find_signer(cli, name, action=action)) for name in keys]
         announce_pins(cli, signers * (1 + len(copies) * triple_wrap), "signature")
+        message.seek(0)  # the header was read
         watched = stack.enter_context(cli.output.progress(message, f"encrypting {source}"))
         mails = encrypt_copies(
             watched, readers, dict(zip(copies, outputs, strict=True)), options, signers=signers
@@ -127,8 +128,14 @@ def encrypt(
         (target, bcc, _names(found, mails[bcc].recipients))
         for bcc, target in zip(copies, targets, strict=True)
     ]
-    for target, _, names in composed:
+    for target, bcc, names in composed:
         cli.output.status(f"{named(target)}: encrypted with {options.cipher.name} to {'; '.join(names)}")
+        if bcc is not None:
+            cli.output.status(f"{target}: for {bcc} alone; send it with `tokensign mail send --to {bcc}`")
+    if options.protect_headers and not mails[copies[0]].headers_protected:
+        cli.output.status(
+            "warning: the mail was signed or encrypted before; its Subject stays readable outside"
+        )
     if signers:
         warn_of_doubts(cli, mails[copies[0]], signers)
     cli.output.document(
@@ -136,7 +143,7 @@ def encrypt(
             "output": output,
             "cipher": options.cipher.name,
             "key_transport": str(options.key_transport),
-            "headers_protected": options.protect_headers,
+            "headers_protected": mails[copies[0]].headers_protected,
             "hcp": options.hcp,
             "copies": [
                 {"output": target, "bcc": bcc, "recipients": names} for target, bcc, names in composed

@@ -68,7 +68,7 @@ def sign(
         {
             "output": output,
             "opaque": options.opaque,
-            "headers_protected": options.protect_headers,
+            "headers_protected": mail.headers_protected,
             "signing_time": mail.signing_time.isoformat(),
             "date_agrees": mail.date_agrees,
             "signers": rows,
