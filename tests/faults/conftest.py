@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -64,4 +65,5 @@ def place(furnished: Place, tmp_path: Path) -> Place:
 def new_place(furnished: Place, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Place]:
     """Make another place: `new_place("name")`."""
     folder = tmp_path_factory.mktemp("places")
-    return lambda name: furnished.copy(folder / name)
+    numbers = itertools.count()
+    return lambda name: furnished.copy(folder / f"{next(numbers)}-{name}")

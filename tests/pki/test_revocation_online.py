@@ -111,7 +111,7 @@ def respond(
     *,
     about: Forged | None = None,
     status: ocsp.OCSPCertStatus = ocsp.OCSPCertStatus.GOOD,
-    updated: datetime = PRESENT - timedelta(hours=1),
+    updated: datetime | None = PRESENT - timedelta(hours=1),
     lasts: timedelta | None = timedelta(hours=12),
     nonce: str = "echoed",
     signer: Forged | None = None,
@@ -120,7 +120,8 @@ def respond(
     algorithm: hashes.HashAlgorithm | None = None,
     content_type: str = "application/ocsp-response",
 ) -> None:
-    """What a responder answers; all of it can be wrong."""
+    """What a responder answers; all of it can be wrong. What has no time is of just now."""
+    updated = updated or datetime.now(UTC).replace(microsecond=0)
     request = ocsp.load_der_ocsp_request(exchange.body)
     revoked = status is ocsp.OCSPCertStatus.REVOKED
     signer = signer or scene.root
@@ -193,7 +194,7 @@ GOOD_ANSWERS: dict[str, dict[str, Any]] = {
     "the certificate is named with SHA-256": {"algorithm": hashes.SHA256()},
     "of another media type": {"content_type": "text/plain"},
     "of no media type": {"content_type": ""},
-    "for as long as it is new": {"lasts": None, "updated": PRESENT - timedelta(minutes=1)},
+    "for as long as it is new": {"lasts": None, "updated": None},
     "of a clock that is ahead": {"updated": PRESENT + timedelta(minutes=2)},
 }
 

@@ -695,9 +695,9 @@ def test_a_signature_around_the_encryption_protects_no_header(
 
 def test_a_long_name_in_from_is_looked_at_in_linear_time(alice: TokenKey, mail_trust: Expectations) -> None:
     field = b'From: "' + b"a" * 500_000 + b'" <alice@acme.example>\r\n'
-    start = time.perf_counter()
+    start = time.process_time()
     report, _ = opened(signed(field + REST + TEXT, alice), mail_trust)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert report.sender_address == "alice@acme.example"
 
 
@@ -707,9 +707,9 @@ def test_many_fields_of_one_name_are_compared_in_linear_time_and_space(
     fields = b"".join(b"X-A: %d %s\r\n" % (number, b"y" * 400) for number in range(1500))
     message = signed(PLAIN.replace(b"To:", fields + b"To:"), alice)
     outside, boundary, inside = message.partition(b"\r\n--")
-    start = time.perf_counter()
+    start = time.process_time()
     report, _ = opened(outside.replace(b"yyy", b"zzz") + boundary + inside, mail_trust)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert report.verdict == "good"
     told = [entry.outside_text or "" for entry in report.headers.fields if entry.outside == "changed"]
     assert len(told) == 1500

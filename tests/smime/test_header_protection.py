@@ -257,9 +257,9 @@ def test_elements_without_an_end_are_looked_for_in_linear_time() -> None:
     start = b'<div class="header-protection-legacy-display">'
     part = b'--b\r\nContent-Type: text/html; hp-legacy-display="1"\r\n\r\n' + start * 1400 + b"\r\n"
     kind = b'Content-Type: multipart/alternative; hp="cipher"; boundary=b\r\n\r\n'
-    began = time.perf_counter()
+    began = time.process_time()
     assert rendered(kind + part * 60 + b"--b--\r\n").count(start) == 60 * 1400
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 # --- opening

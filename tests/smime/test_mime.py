@@ -276,18 +276,18 @@ def test_many_multiparts_in_deep_ones_are_read_in_linear_time() -> None:
 
     deep = b"".join(map(opened, range(46)))
     again = b"--45" + b"b" * 190 + b"\r\n"
-    start = time.perf_counter()
+    start = time.process_time()
     found = structure(deep + b"".join(opened(number) + b"\r\nx\r\n" + again for number in range(100, 1000)))
-    assert time.perf_counter() - start < 4
+    assert time.process_time() - start < 4
     assert len(found) == 46 + 2 * 900 + 1
 
 
 @pytest.mark.parametrize("filler", [b"--\n", b"--b\t", b"\n--b \r", b"\r", b"-", b"\n"])
 def test_hostile_bodies_are_read_in_linear_time(filler: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with contextlib.suppress(MalformedError):  # one has too many parts
         structure(multipart(b"\r\n" + filler * (4_000_000 // len(filler))))
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 # --- against Python's own reading
