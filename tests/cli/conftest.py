@@ -26,6 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import tokensign
 from tests.launcher import LaunchedProcess
+from tokensign import cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -379,13 +380,34 @@ def spy(module_path: Path) -> Callable[[Terminal], Trace]:
 
 
 @pytest.fixture
-def main_in_this_process() -> Iterator[None]:
-    """Take back what `main` does to a process: it handles signals, and commands log."""
+def main_here(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[str, str]]]:
+    """Run a command line in this process: `main_here("mail", "open", ..., code=1)` gives what it prints.
+
+    What `main` does to a process is taken back in the end: it handles signals, and commands log.
+    """
+
+    def run(*arguments: str, code: int = 0) -> tuple[str, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        shown = capsys.readouterr()
+        assert ended.value.code == code, shown.err
+        return shown.out, shown.err
+
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
-    yield
+    yield run
     for number, handler in before.items():
         signal.signal(number, handler)
     logger = logging.getLogger("tokensign")
     logger.handlers.clear()
     logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def desk_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which this process works, without the user's own configuration."""
+    folder = tmp_path / "desk"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    return folder

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mail_people import person, trusting
 
-from tokensign import cli
 from tokensign.algorithms import KeySpec, KeyUsage
 from tokensign.pki.ca import self_signed
 from tokensign.pki.policy import TrustPolicy
@@ -31,9 +30,6 @@ BOB, CAROL, DAVE = (person(f"{name}@acme.example") for name in ("bob", "carol", 
 MAIL = "From: Alice <alice@acme.example>\nTo: bob@acme.example\nSubject: Figures\n{}\nThe figures are good.\n"
 
 
-pytestmark = pytest.mark.usefixtures("main_in_this_process")
-
-
 @pytest.fixture(scope="module")
 def alice(module: Module, new_token: Callable[..., str], user_pin: str) -> Certificate:
     """Alice's certificate; her key is on the token "mail"."""
@@ -51,16 +47,12 @@ class Desk:
     folder: Path
     alice: Certificate
     pin_file: Path
-    capture: pytest.CaptureFixture[str]
+    main: Callable[..., tuple[str, str]]
 
     def run(self, *arguments: str, code: int = 0) -> tuple[str, str]:
         """What a command prints on standard output and on standard error."""
         common = ("--token", "mail", "--pin-source", f"file:{self.pin_file}")
-        with pytest.raises(SystemExit) as ended:
-            cli.main(["mail", *arguments, *common])
-        shown = self.capture.readouterr()
-        assert ended.value.code == code, shown.err
-        return shown.out, shown.err
+        return self.main("mail", *arguments, *common, code=code)
 
     def opened(self, name: str, reader: Any = BOB) -> tuple[MailReport, bytes]:  # noqa: ANN401 - a person
         output = io.BytesIO()
@@ -80,17 +72,12 @@ class Desk:
 def desk(
     alice: Certificate,
     pin_file: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    desk_folder: Path,
+    main_here: Callable[..., tuple[str, str]],
 ) -> Desk:
-    folder = tmp_path / "desk"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     for name, reader in (("bob", BOB), ("carol", CAROL), ("dave", DAVE)):
-        (folder / f"{name}.pem").write_text(reader.certificate.pem())
-    made = Desk(folder, alice, pin_file, capsys)
+        (desk_folder / f"{name}.pem").write_text(reader.certificate.pem())
+    made = Desk(desk_folder, alice, pin_file, main_here)
     made.write("letter.eml", MAIL.format(""))
     return made
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mail_reports import check_mail_document
 
-from tokensign import cli
 from tokensign.algorithms import CONTENT_CIPHERS, KeySpec, KeyUsage
 from tokensign.cms.certificates_only import write_certificates_only
 from tokensign.pki.ca import issue, root_certificate, self_signed
@@ -28,9 +27,6 @@ MAIL = (
     b"From: Alice <alice@acme.example>\r\nTo: bob@acme.example\r\nSubject: Figures\r\n\r\nThey are good.\r\n"
 )
 TOKEN = "mail-open"
-
-
-pytestmark = pytest.mark.usefixtures("main_in_this_process")
 
 
 @pytest.fixture(scope="module")
@@ -107,16 +103,12 @@ class Desk:
     folder: Path
     mails: Path
     pin_file: Path
-    capture: pytest.CaptureFixture[str]
+    main: Callable[..., tuple[str, str]]
 
     def run(self, *arguments: str, code: int = 0, pin: str | None = None) -> tuple[str, str]:
         """What `mail open` prints on standard output and on standard error."""
         common = ("--token", TOKEN, "--pin-source", pin or f"file:{self.pin_file}")
-        with pytest.raises(SystemExit) as ended:
-            cli.main(["mail", "open", *arguments, *common])
-        shown = self.capture.readouterr()
-        assert ended.value.code == code, shown.err
-        return shown.out, shown.err
+        return self.main("mail", "open", *arguments, *common, code=code)
 
     def open(self, name: str, *arguments: str, **options: Any) -> tuple[str, str]:  # noqa: ANN401
         trust = ("--trust", str(self.mails / "ca.pem"))
@@ -131,15 +123,10 @@ class Desk:
 def desk(
     mails: Path,
     pin_file: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    desk_folder: Path,
+    main_here: Callable[..., tuple[str, str]],
 ) -> Desk:
-    folder = tmp_path / "desk"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    return Desk(folder, mails, pin_file, capsys)
+    return Desk(desk_folder, mails, pin_file, main_here)
 
 
 def test_a_mail_that_is_signed_and_encrypted_is_opened_and_told(desk: Desk) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tokensign import cli
 from tokensign.algorithms import KeySpec, KeyUsage
 from tokensign.pki.ca import issue, root_certificate
 from tokensign.token import Pin, generate_key, import_certificate, open_key, open_token
@@ -27,9 +26,6 @@ MAIL = (
     b"Message-ID: <1@acme.example>\r\n\r\nSee you at noon.\r\n"
 )
 ASK = ("--request-receipt", "alice@acme.example")
-
-
-pytestmark = pytest.mark.usefixtures("main_in_this_process")
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +59,13 @@ class Desk:
     folder: Path
     certificates: Path
     pin_file: Path
-    capture: pytest.CaptureFixture[str]
+    main: Callable[..., tuple[str, str]]
 
     def mail(self, *arguments: str, code: int = 0) -> tuple[str, str]:
         """What `tokensign mail` prints on standard output and on standard error."""
-        with pytest.raises(SystemExit) as ended:
-            cli.main(["mail", *arguments, "--token", TOKEN, "--pin-source", f"file:{self.pin_file}"])
-        shown = self.capture.readouterr()
-        assert ended.value.code == code, shown.err
-        return shown.out, shown.err
+        return self.main(
+            "mail", *arguments, "--token", TOKEN, "--pin-source", f"file:{self.pin_file}", code=code
+        )
 
     @property
     def trust(self) -> tuple[str, str]:
@@ -85,16 +79,11 @@ class Desk:
 def desk(
     certificates: Path,
     pin_file: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    desk_folder: Path,
+    main_here: Callable[..., tuple[str, str]],
 ) -> Desk:
-    folder = tmp_path / "desk"
-    folder.mkdir()
-    (folder / "lunch.eml").write_bytes(MAIL)
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    return Desk(folder, certificates, pin_file, capsys)
+    (desk_folder / "lunch.eml").write_bytes(MAIL)
+    return Desk(desk_folder, certificates, pin_file, main_here)
 
 
 def test_receipt_is_asked_for_given_and_verified(desk: Desk) -> None:
@@ -183,9 +172,7 @@ def test_label_that_nobody_signs_is_refused(desk: Desk) -> None:
 
 def test_inspect_shows_what_a_mail_asks(desk: Desk) -> None:
     desk.mail("sign", "lunch.eml", "--key", "alice", *ASK, "-o", "signed.eml")
-    with pytest.raises(SystemExit):
-        cli.main(["inspect", "signed.eml"])
-    shown = desk.capture.readouterr().out
+    shown, _ = desk.main("inspect", "signed.eml")
     assert "receipt request:" in shown
     assert "to: alice@acme.example" in shown
 

@@ -561,12 +561,17 @@ def test_a_signed_forward_is_from_who_forwarded_it(mallory: TokenKey, mail_trust
     assert opened(lying, mail_trust)[0].verdict == "bad"
 
 
-def test_layers_without_end_are_refused(mail_trust: Expectations) -> None:
-    entity = TEXT
-    for _ in range(9):
+def compressed(entity: bytes, times: int) -> bytes:
+    """An entity in so many compressions inside each other."""
+    for _ in range(times):
         output = io.BytesIO()
         compress(io.BytesIO(entity), output)
         entity = pkcs7_mime(output.getvalue(), b"", b"compressed-data")
+    return entity
+
+
+def test_layers_without_end_are_refused(mail_trust: Expectations) -> None:
+    entity = compressed(TEXT, 9)
     with pytest.raises(UnsupportedError, match="more than 8 layers"):
         opened(FROM_ALICE + entity, mail_trust)
 
@@ -576,11 +581,7 @@ def test_a_bomb_in_two_compressions_is_refused(
 ) -> None:
     limit = DecompressionLimit(ratio=1100, free=1 << 16)
     monkeypatch.setattr("tokensign.smime.open_mail.DecompressionLimit", lambda: limit)
-    entity = TEXT + bytes(4 << 20)
-    for _ in range(2):
-        output = io.BytesIO()
-        compress(io.BytesIO(entity), output)
-        entity = pkcs7_mime(output.getvalue(), b"", b"compressed-data")
+    entity = compressed(TEXT + bytes(4 << 20), 2)
     with pytest.raises(UnsupportedError, match="more than"):
         opened(FROM_ALICE + entity, mail_trust)
 
