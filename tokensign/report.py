@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tokensign.cades.validate import TimeEvidence
+from tokensign.cades.validate import TimeEvidence, level_reached
 from tokensign.errors import MalformedError
 from tokensign.ess.attributes import ess_of
 from tokensign.pki.names import display_name
@@ -90,8 +90,6 @@ class SignerReport:
         revocation: What was said about revocation of the certificates on the path; also where one was revoked
             and so there is no path.
         time: What timestamps prove.
-        level: The level of CAdES that was proved to be reached, or None where the signature does not hold or
-            nobody is trusted.
         countersignatures: What was found about the signatures over this one; they decide about this one only
             through `witness`.
         witness: Whether a countersignature holds, where one was asked for, else None.
@@ -111,7 +109,6 @@ class SignerReport:
     path: ValidatedPath | None = None
     revocation: tuple[RevocationEvidence, ...] = ()
     time: TimeEvidence = field(default_factory=TimeEvidence)
-    level: Level | None = None
     countersignatures: tuple[SignerReport, ...] = ()
     witness: Verdict | None = None
     signer_info: SignerInfo | None = None
@@ -130,7 +127,22 @@ class SignerReport:
     @property
     def holds(self) -> bool:
         """Whether no verdict failed and the integrity was proved."""
-        return self.integrity.status is Status.PASSED and not self.failed
+        return (
+            self.integrity.status is Status.PASSED
+            and self.trust.status is not Status.FAILED
+            and self.identity.status is not Status.FAILED
+            and self.policy.status is not Status.FAILED
+            and (self.witness is None or self.witness.status is not Status.FAILED)
+        )
+
+    @property
+    def level(self) -> Level | None:
+        """The level of CAdES that was proved to be reached.
+
+        None where the signature does not hold or nobody is trusted. Of a countersignature nobody looks at
+        timestamps, so it is never more than B-B.
+        """
+        return level_reached(self.time, self.path) if self.path is not None and self.holds else None
 
     @property
     def failed(self) -> dict[str, Verdict]:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO
 
 from tokensign.cades.levels import Level
-from tokensign.cades.validate import TimeEvidence, archive_digests, check_timestamps, level_reached
+from tokensign.cades.validate import TimeEvidence, archive_digests, check_timestamps
 from tokensign.cms.content_info import CONTENT_TYPE_NAMES
 from tokensign.cms.signed_data import read_signed_data
 from tokensign.cms.verify import SignerResult, verify_signatures
@@ -236,8 +236,6 @@ class _Judge:
         )
         if self.expectations.countersigned:
             report = replace(report, witness=_judge_witness(report.countersignatures))
-        if report.holds and report.path is not None:
-            report = replace(report, level=level_reached(time, report.path))
         return self._held_to_level(report)
 
     def _held_to_level(self, report: SignerReport) -> SignerReport:
@@ -248,7 +246,7 @@ class _Judge:
         reached = report.level or Level.B_B
         hint = "raise it with `tokensign timestamp extend`, as long as its certificates are valid"
         refusal = Verdict(Status.FAILED, f"{wanted} is demanded, and the signature is {reached}", hint)
-        return replace(report, policy=refusal, level=None)
+        return replace(report, policy=refusal)
 
     def _countersigner(self, result: SignerResult) -> SignerReport:
         """The same for a signature over a signature, at the time of the verification."""
@@ -333,19 +331,21 @@ class _Judge:
         parts = ["old algorithms are accepted" if legacy else "the algorithms are strong"]
         if policy.policies.require_explicit_policy:
             parts.append("the certificate policies are as demanded")
-        asked = {*path.certificates[:-1]}
-        told = {entry.certificate for entry in path.revocation if entry.status == "good"}
-        if not asked:
-            pass  # an anchor is revoked by taking it away
-        elif policy.revocation == "off":
-            parts.append("nobody asked whether certificates were revoked")
-        elif asked <= told:
-            parts.append("no certificate was revoked")
-        elif told:
-            parts.append(f"revocation is known for {len(asked & told)} of {len(asked)} certificates")
-        else:
-            parts.append("nothing tells whether certificates were revoked")
+        if len(path.certificates) > 1:  # an anchor is revoked by taking it away
+            parts.append(_known_of_revocation(policy, path))
         return "; ".join(parts)
+
+
+def _known_of_revocation(policy: TrustPolicy, path: ValidatedPath) -> str:
+    if policy.revocation == "off":
+        return "nobody asked whether certificates were revoked"
+    asked = {*path.certificates[:-1]}
+    told = {entry.certificate for entry in path.revocation if entry.status == "good"}
+    if asked <= told:
+        return "no certificate was revoked"
+    if told:
+        return f"revocation is known for {len(asked & told)} of {len(asked)} certificates"
+    return "nothing tells whether certificates were revoked"
 
 
 def _judge_witness(countersignatures: Sequence[SignerReport]) -> Verdict:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tokensign.keys import DecryptionKey
-    from tokensign.report import SignerReport, VerificationReport
+    from tokensign.report import VerificationReport
     from tokensign.smime.mail_headers import MailHeader
     from tokensign.smime.mime import Entity
     from tokensign.smime.sender import Sender
@@ -167,12 +167,11 @@ def _with_identity(layers: Sequence[LayerReport], address: str | None) -> tuple[
     if address is None or found.verification is None:
         return tuple(layers)
 
-    def judged(signer: SignerReport) -> SignerReport:
-        identity = judge_identity(signer.certificate, address)
-        level = None if identity.status is Status.FAILED else signer.level
-        return replace(signer, identity=identity, level=level)
-
-    verification = replace(found.verification, signers=tuple(map(judged, found.verification.signers)))
+    signers = tuple(
+        replace(signer, identity=judge_identity(signer.certificate, address))
+        for signer in found.verification.signers
+    )
+    verification = replace(found.verification, signers=signers)
     return (*layers[:innermost], replace(found, verification=verification), *layers[innermost + 1 :])
 
 
