@@ -9,9 +9,13 @@ and whole messages are read by `tokensign.cms.ber`.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, TypeVar
 
 from tokensign.errors import MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "NULL",
@@ -25,6 +29,7 @@ __all__ = [
     "integer",
     "object_identifier",
     "octet_string",
+    "remembered",
     "sequence",
     "set_of",
     "time",
@@ -38,6 +43,29 @@ _FIRST_GENERALIZED_YEAR = 2050  # RFC 5280 section 4.1.2.5: UTCTime through 2049
 _LAST_CENTURY_YEAR = 1950
 _SHORT_FORM_LIMIT = 0x80
 _MAX_OID_SIZE = 64  # octets; the longest in use has about 20
+_REMEMBERED_SIZE = 1 << 13  # octets; certificates are smaller, and strangers do not fill our memory
+
+_T = TypeVar("_T")
+
+
+def remembered(maximum: int) -> Callable[[Callable[[bytes], _T]], Callable[[bytes], _T]]:
+    """Remember what a function read from small encodings: the same people sign again and again.
+
+    Args:
+        maximum: How many results are kept, the least recently used dropped first.
+    """
+
+    def decorate(read: Callable[[bytes], _T]) -> Callable[[bytes], _T]:
+        known = lru_cache(maximum)(read)
+
+        @wraps(read)
+        def find(encoded: bytes) -> _T:
+            return known(encoded) if len(encoded) <= _REMEMBERED_SIZE else read(encoded)
+
+        find.cache_clear = known.cache_clear  # type: ignore[attr-defined]
+        return find
+
+    return decorate
 
 
 @lru_cache(maxsize=1024)

@@ -8,6 +8,7 @@ labels beyond ASCII (U-labels) are compared in their ASCII form (A-labels) of ID
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
 import idna
@@ -33,6 +34,7 @@ def same_mailbox(expected: str, certified: str) -> bool:
     return wanted is not None and wanted == a_labels(certified_domain)
 
 
+@lru_cache(maxsize=256)  # the same correspondents write again and again
 def a_labels(domain: str) -> str | None:
     """A domain in A-labels and lower case, or None where it is none (RFC 5891 section 4)."""
     if not domain or len(domain) > DOMAIN_MAXIMUM:

@@ -9,8 +9,15 @@ from tokensign import der
 from tokensign.cms import signed_data
 from tokensign.cms.encrypt import encrypt
 from tokensign.cms.signed import SigningOptions, sign_attached, sign_detached
-from tokensign.cms.signed_data import SignerIdentifier, SignerInfo, read_signed_data
-from tokensign.errors import MalformedError, UnsupportedError
+from tokensign.cms.signed_data import (
+    SignedData,
+    SignerIdentifier,
+    SignerInfo,
+    _read_in_place,
+    _read_small,
+    read_signed_data,
+)
+from tokensign.errors import MalformedError, TokensignError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,3 +164,45 @@ def test_signed_attributes_keep_their_octets_under_the_tag_of_a_set(message: byt
     assert info.signed_attributes[0] == 0x31
     assert info.signed_attributes[1:] in message
     assert SignerInfo.load(info.encoded) == info
+
+
+# --- the short way for small messages, beside the one for all
+
+
+def read_both_ways(encoded: bytes) -> tuple[SignedData | None, SignedData | None]:
+    """By the short way, None where that is not taken; and by the other, None where that refuses."""
+    small = _read_small(io.BytesIO(encoded))
+    try:
+        return small, _read_in_place(io.BytesIO(encoded))
+    except TokensignError:
+        return small, None
+
+
+def test_a_small_detached_message_is_read_in_memory(message: bytes) -> None:
+    small, other = read_both_ways(message)
+    assert small == other
+    assert small is not None
+
+
+def test_the_short_way_leaves_to_the_other_what_it_is_not_for(software: Callable[..., Any]) -> None:
+    attached, indefinite = io.BytesIO(), io.BytesIO()
+    sign_attached(io.BytesIO(CONTENT), [software()], attached)
+    body = der.content(sign_detached(io.BytesIO(CONTENT), [software()]))
+    indefinite.write(b"\x30\x80" + body + b"\0\0")
+    large = build(certificates=der.tlv(0xA0, der.sequence(bytes(1 << 16))))
+    for stream in (attached, indefinite, large):
+        stream.seek(0)
+        assert _read_small(stream) is None
+        assert stream.tell() == 0
+        assert isinstance(read_signed_data(stream), SignedData)
+
+
+def test_every_changed_octet_is_read_the_same_by_both_ways(message: bytes) -> None:
+    taken = 0
+    for position in range(len(message)):
+        for value in {0x00, 0x80, 0xFF, message[position] ^ 0x01, message[position] ^ 0x20}:
+            changed = message[:position] + bytes((value,)) + message[position + 1 :]
+            small, other = read_both_ways(changed)
+            assert small is None or small == other, (position, value)
+            taken += small is not None
+    assert taken > len(message)  # most changes are in names, keys and hash values

@@ -29,6 +29,7 @@ from tokensign.cms.digested import verify_digested_data
 from tokensign.cms.encrypted import decrypt_with_key
 from tokensign.cms.layers import open_layers, walk_layers
 from tokensign.cms.recipients.kek_bytes import KeyEncryptionKeyBytes
+from tokensign.cms.signed_data import _read_in_place, _read_small
 from tokensign.errors import TokensignError
 from tokensign.keys import Password
 from tokensign.smime.unwrap import open_message
@@ -190,6 +191,14 @@ def test_each_file_is_inspected_or_refused(files_of: Callable[..., Sequence[Path
         if time.process_time() - started > SECONDS:
             outcome = "slow"
         tally.check(path.name, outcome, "typed")
+
+
+def test_the_short_way_to_read_signed_data_finds_what_the_other_finds(
+    files_of: Callable[..., Sequence[Path]],
+) -> None:
+    for path in (*files_of("fuzz-cms"), *files_of("nss")):
+        if small := _read_small(io.BytesIO(path.read_bytes())):
+            assert small == _read_in_place(io.BytesIO(path.read_bytes())), path.name
 
 
 if __name__ == "__main__":

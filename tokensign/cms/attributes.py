@@ -132,7 +132,7 @@ _SET: Final = 0x31
 _OCTET_STRING: Final = 0x04
 _TIMES: Final = (0x17, 0x18)  # UTCTime, GeneralizedTime
 _USUAL_TIME: Final = re.compile(rb"\x17\x0d[0-9]{12}Z")  # UTCTime to the second in UTC
-_FIRST_YEAR: Final = 50  # of two digits, 19yy
+_FIRST_YEAR: Final = "50"  # of two digits, 19yy
 _SIGNATURE_ALGORITHM: Final = 0xA1  # [1] IMPLICIT in CMSAlgorithmProtection
 
 
@@ -284,9 +284,9 @@ class SignedAttributes:
             raise MalformedError("signingTime cannot be read")
         with parsing("signingTime"):
             if _USUAL_TIME.fullmatch(value):
-                year, month, day, hour, minute, second = (int(value[at : at + 2]) for at in range(2, 14, 2))
-                century = 1900 if year >= _FIRST_YEAR else 2000  # RFC 5652 section 11.3
-                return datetime(century + year, month, day, hour, minute, second, tzinfo=UTC)
+                text = value[2:].decode("ascii")
+                century = "19" if text >= _FIRST_YEAR else "20"  # RFC 5652 section 11.3
+                return datetime.fromisoformat(f"{century}{text[:6]}T{text[6:]}")
             return cast("datetime", cms.Time.load(value, strict=True).native)
 
     def check_content_type(self, content_type: str) -> None:
@@ -328,14 +328,12 @@ class SignedAttributes:
         Raises:
             MalformedError: It names others, so one of both was changed.
         """
-        name = "CMSAlgorithmProtection"
-        value = self._single(CMS_ALGORITHM_PROTECTION, name)
+        value = self._single(CMS_ALGORITHM_PROTECTION, "CMSAlgorithmProtection")
         if value is None:
             return
-        digest, *others = _fields(value, name)
-        named = next((one for one in others if one[0] == _SIGNATURE_ALGORITHM), None)
-        same_signature = named is None or der.content(named) == der.content(signature_algorithm)
-        if der.dotted(_fields(digest, name)[0]) != digest_oid or not same_signature:
+        named_digest, named_signature = _protected_algorithms(value)
+        same_signature = named_signature is None or named_signature == der.content(signature_algorithm)
+        if named_digest != digest_oid or not same_signature:
             raise MalformedError("CMSAlgorithmProtection names other algorithms than the signature")
 
     def check_signing_certificate(self, certificate: Certificate) -> None:
@@ -344,14 +342,14 @@ class SignedAttributes:
         Raises:
             MalformedError: They name another one (RFC 5035 section 5).
         """
-        for kind, name in (
-            (SIGNING_CERTIFICATE_V2, "SigningCertificateV2"),
-            (SIGNING_CERTIFICATE, "SigningCertificate"),
+        for kind, name, named_hash in (
+            (SIGNING_CERTIFICATE_V2, "SigningCertificateV2", _hash_in_v2),
+            (SIGNING_CERTIFICATE, "SigningCertificate", _hash_in_v1),
         ):
             value = self._single(kind, name)
             if value is None:
                 continue
-            algorithm, named = _certificate_hash(kind, name, value)
+            algorithm, named = named_hash(value)
             actual = certificate.sha256  # nearly always
             if algorithm.name != "sha256":
                 actual = hashlib.new(algorithm.name, certificate.der, usedforsecurity=False).digest()
@@ -373,15 +371,41 @@ class SignedAttributes:
         return values[0]
 
 
-def _certificate_hash(kind: str, name: str, value: bytes) -> tuple[Digest, bytes]:
-    """The hash in the first ESSCertID or ESSCertIDv2, which is the signer's, and its algorithm."""
-    fields = _fields(_fields(_fields(value, name)[0], name)[0], name)
-    digest = DIGESTS["sha256" if kind == SIGNING_CERTIFICATE_V2 else "sha1"]
-    if kind == SIGNING_CERTIFICATE_V2 and fields[0][0] == _SEQUENCE:  # hashAlgorithm, which has a default
+@der.remembered(256)
+def _protected_algorithms(value: bytes) -> tuple[str, bytes | None]:
+    """The digest in CMSAlgorithmProtection, dotted, and the content of its signatureAlgorithm."""
+    digest, *others = _fields(value, "CMSAlgorithmProtection")
+    named = next((one for one in others if one[0] == _SIGNATURE_ALGORITHM), None)
+    digest_oid = der.dotted(_fields(digest, "CMSAlgorithmProtection")[0])
+    return digest_oid, None if named is None else der.content(named)
+
+
+@der.remembered(256)
+def _hash_in_v1(value: bytes) -> tuple[Digest, bytes]:
+    """The hash in the first ESSCertID, which is the signer's, and its algorithm."""
+    return DIGESTS["sha1"], _octets(_first_certificate(value, "SigningCertificate")[0], "SigningCertificate")
+
+
+@der.remembered(256)
+def _hash_in_v2(value: bytes) -> tuple[Digest, bytes]:
+    """The hash in the first ESSCertIDv2, which is the signer's, and its algorithm."""
+    name = "SigningCertificateV2"
+    digest = DIGESTS["sha256"]
+    fields = _first_certificate(value, name)
+    if fields[0][0] == _SEQUENCE:  # hashAlgorithm, which has a default
         digest = digest_by_oid(der.dotted(_fields(fields.pop(0), name)[0]))
-    if not fields or fields[0][0] != _OCTET_STRING:
+    return digest, _octets(fields[0] if fields else b"\0", name)
+
+
+def _first_certificate(value: bytes, name: str) -> list[bytes]:
+    """The fields of the first ESSCertID or ESSCertIDv2."""
+    return _fields(_fields(_fields(value, name)[0], name)[0], name)
+
+
+def _octets(encoded: bytes, name: str) -> bytes:
+    if encoded[0] != _OCTET_STRING:
         raise MalformedError(f"{name} cannot be read")
-    return digest, der.content(fields[0])
+    return der.content(encoded)
 
 
 def _fields(encoded: bytes, name: str) -> list[bytes]:

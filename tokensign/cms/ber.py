@@ -9,8 +9,8 @@ its structure first and for its content second; a pipe is spooled (`tokensign.fi
 
 from __future__ import annotations
 
+import contextlib
 import io
-from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from tokensign import der
@@ -34,7 +34,6 @@ __all__ = [
 MAX_DEPTH: Final = 64  # nesting; real messages stay below 30, and each level costs a stack frame
 MAX_ELEMENT_SIZE: Final = 1 << 24  # 16 MiB for what is read whole: CRLs of large CAs reach some megabytes
 _WINDOW: Final = 1 << 18  # octets read from the stream at a time
-_KEPT_SIZE: Final = 1 << 13  # octets; what is larger is no usual certificate, and not remembered
 _MAX_LENGTH_OCTETS: Final = 8  # a length of more octets than this exceeds any file
 
 SEQUENCE: Final = 0x30
@@ -146,6 +145,9 @@ class BerReader:
         Raises:
             MalformedError: There are further elements where the structure has none.
         """
+        if self.position == self._ends[-1]:  # nearly always
+            self._ends.pop()
+            return
         if (extra := self.peek()) is not None:
             raise MalformedError(f"there is an unexpected element (tag {extra.tag:02x})")
         if self._ends.pop() is None:
@@ -164,6 +166,34 @@ class BerReader:
                 f"an element has {size} bytes, more than the {MAX_ELEMENT_SIZE} that are read whole"
             )
         return to_der(self._octets_at(element.start, size))
+
+    def read_children(self, element: Element, what: str, maximum: int) -> tuple[bytes, ...]:
+        """The elements inside a constructed one, each in definite form (see `to_der`).
+
+        Args:
+            element: The one around them, at the cursor.
+            what: Its name in the RFC, for the message.
+            maximum: How many there may be.
+
+        Raises:
+            MalformedError: One is broken, larger than MAX_ELEMENT_SIZE, or one too many.
+        """
+        end = element.end
+        if end is not None and end - element.start <= _WINDOW and element.constructed:
+            with contextlib.suppress(MalformedError):  # an indefinite form, or broken: what follows finds out
+                children = der.elements(self._octets_at(element.start, end - element.start))
+                if len(children) <= maximum:
+                    found = tuple(map(to_der, children))
+                    self.position = end
+                    return found
+        self.enter(element)
+        one_by_one: list[bytes] = []
+        while (child := self.peek()) is not None:
+            if len(one_by_one) == maximum:
+                raise MalformedError(f"the message has more than {maximum} {what}")
+            one_by_one.append(self.read(child))
+        self.leave()
+        return tuple(one_by_one)
 
     def skip(self, element: Element) -> None:
         """Go behind an element without reading its content."""
@@ -249,11 +279,11 @@ class BerReader:
         return self._size
 
     def _header(self, start: int, limit: int) -> Element:
-        begin = start - self._window_start
-        if 0 <= begin < len(self._window) - 1:
-            tag, first = self._window[begin], self._window[begin + 1]
-        else:
-            tag, first = self._octets_at(start, 2)
+        begin, window = start - self._window_start, self._window
+        if not 0 <= begin < len(window) - 1:
+            self._octets_at(start, 2)
+            begin, window = start - self._window_start, self._window
+        tag, first = window[begin], window[begin + 1]
         if tag & _HIGH_TAG_NUMBER == _HIGH_TAG_NUMBER:
             raise MalformedError("an element has a tag number above 30, which CMS does not use")
         content = start + 2
@@ -266,7 +296,8 @@ class BerReader:
             count = first - _LONG_FORM
             if count > _MAX_LENGTH_OCTETS:
                 raise MalformedError("an element has an impossible length")
-            length = int.from_bytes(self._octets_at(content, count), "big")
+            size = window[begin + 2 : begin + 2 + count]
+            length = int.from_bytes(size if len(size) == count else self._octets_at(content, count))
             content += count
         if content + (length or 0) > limit:
             raise MalformedError("the message is cut off, or an element is larger than what is around it")
@@ -291,7 +322,7 @@ def to_der(encoded: bytes) -> bytes:
     Raises:
         MalformedError: The encoding is broken or nests deeper than MAX_DEPTH.
     """
-    if (_is_known_definite if len(encoded) <= _KEPT_SIZE else _is_definite)(encoded):  # nearly always
+    if _is_definite(encoded):  # nearly always
         return encoded
     reader = BerReader(io.BytesIO(encoded))
     element = reader.peek()
@@ -300,12 +331,10 @@ def to_der(encoded: bytes) -> bytes:
     return _definite(reader, element, encoded, MAX_DEPTH)
 
 
+@der.remembered(512)
 def _is_definite(encoded: bytes) -> bool:
     """Whether it is one element without indefinite lengths and strings in segments."""
     return _definite_end(encoded, 0, len(encoded), MAX_DEPTH) == len(encoded) > 0
-
-
-_is_known_definite: Final = lru_cache(maxsize=512)(_is_definite)  # the same certificates come again and again
 
 
 def _definite_end(encoded: bytes, start: int, limit: int, depth: int) -> int:

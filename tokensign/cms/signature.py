@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from asn1crypto import algos
@@ -222,7 +223,9 @@ def verify_signature(
         UnsupportedError: The key does not fit the scheme, or it is too large.
     """
     require_strength(scheme.digest.name.upper(), scheme.digest.strength, legacy=legacy)
-    require_strength(f"MGF1 with {scheme.mgf_digest.name.upper()}", scheme.mgf_digest.strength, legacy=legacy)
+    if scheme.mgf_digest is not scheme.digest:
+        name = f"MGF1 with {scheme.mgf_digest.name.upper()}"
+        require_strength(name, scheme.mgf_digest.strength, legacy=legacy)
     if digest is None and message is not None and not scheme.pure:
         digest = scheme.digest.new(message).digest()
     try:
@@ -245,13 +248,13 @@ def _verify(
     if scheme.pure and message is not None:
         _verify_pure(public_key, scheme, signature, message)
         return
-    hashed = Prehashed(scheme.digest.primitive())
+    hashed = _prehashed(scheme.digest)
     match public_key, scheme.family:
         case rsa.RSAPublicKey(), "rsa-pkcs1" | "rsa-pss" if digest is not None:
             _require_rsa_size(public_key, legacy=legacy)
             public_key.verify(signature, digest, _padding(scheme), hashed)
         case ec.EllipticCurvePublicKey(), "ecdsa" if digest is not None:
-            public_key.verify(signature, digest, ec.ECDSA(hashed))
+            public_key.verify(signature, digest, _ecdsa(scheme.digest))
         case dsa.DSAPublicKey(), "dsa" if digest is not None:
             require_strength("DSA", Strength.LEGACY, legacy=legacy)
             if public_key.key_size > DSA_MAXIMUM_BITS:
@@ -303,6 +306,16 @@ def verify_fresh(
         scheme.family, scheme.digest, scheme.digest, scheme.salt_size, scheme.parameter_set
     )
     verify_signature(public_key, received, signature, message=message, digest=digest)
+
+
+@lru_cache(maxsize=16)
+def _prehashed(digest: Digest) -> Prehashed:
+    return Prehashed(digest.primitive())
+
+
+@lru_cache(maxsize=16)
+def _ecdsa(digest: Digest) -> ec.ECDSA:
+    return ec.ECDSA(_prehashed(digest))
 
 
 def _padding(scheme: ReceivedScheme) -> padding.PKCS1v15 | padding.PSS:

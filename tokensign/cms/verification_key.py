@@ -47,15 +47,14 @@ def verification_key(
         MalformedError: The key is broken, or restricted to other parameters than those of the signature.
         UnsupportedError: Its type is not known.
     """
-    algorithm, bits = _parts(certificate)
-    oid, *parameters = der.elements(algorithm) or [b""]
-    match der.dotted(oid):
-        case name if name == RSASSA_PSS_OID:
+    name, parameters, bits = _parts(certificate.public_key_info)
+    match name:
+        case _ if name == RSASSA_PSS_OID:
             _require_restrictions(parameters, scheme)
             return _load(der.sequence(der.sequence(_RSA_ENCRYPTION, der.NULL), bits), certificate)
-        case name if name in SLH_DSA and (key := SlhDsaPublicKey.load(certificate.public_key_info)):
+        case _ if name in SLH_DSA and (key := SlhDsaPublicKey.load(certificate.public_key_info)):
             return key
-        case name if name in DSA_KEY_OIDS and not parameters:
+        case _ if name in DSA_KEY_OIDS and not parameters:
             inherited = _inherited_parameters(certificate, issuers)
             return _load(der.sequence(der.sequence(_DSA, inherited), bits), certificate)
     return certificate.public_key
@@ -65,13 +64,15 @@ _RSA_ENCRYPTION: Final = der.object_identifier(RSA_ENCRYPTION_OID)
 _DSA: Final = der.object_identifier(DSA_KEY_OIDS[0])
 
 
-def _parts(certificate: Certificate) -> tuple[bytes, bytes]:
-    """The AlgorithmIdentifier and the BIT STRING of a SubjectPublicKeyInfo."""
-    match der.elements(certificate.public_key_info):
+@der.remembered(256)
+def _parts(public_key_info: bytes) -> tuple[str, tuple[bytes, ...], bytes]:
+    """What a SubjectPublicKeyInfo has: the algorithm, dotted, its parameters, and the BIT STRING."""
+    match der.elements(public_key_info):
         case [algorithm, bits]:
-            return algorithm, bits
+            oid, *parameters = der.elements(algorithm) or [b""]
+            return der.dotted(oid), tuple(parameters), bits
         case _:
-            raise MalformedError(f"the public key of {certificate.subject} is broken")
+            raise MalformedError("the public key of a certificate is broken")
 
 
 def _load(public_key_info: bytes, certificate: Certificate) -> PublicKeyTypes:
@@ -81,7 +82,7 @@ def _load(public_key_info: bytes, certificate: Certificate) -> PublicKeyTypes:
         raise UnsupportedError(f"the public key of {certificate.subject} cannot be used") from error
 
 
-def _require_restrictions(parameters: list[bytes], scheme: ReceivedScheme) -> None:
+def _require_restrictions(parameters: Sequence[bytes], scheme: ReceivedScheme) -> None:
     """A key for RSASSA-PSS alone makes nothing else, and only with its parameters (RFC 4055 section 3.3)."""
     if scheme.family != "rsa-pss":
         raise MalformedError(f"the signer's key is for RSA-PSS only, and the signature is {scheme}")
@@ -102,8 +103,8 @@ def _inherited_parameters(certificate: Certificate, issuers: Sequence[Certificat
         issuer = next((one for one in issuers if one.encoded_subject == above.encoded_issuer), None)
         if issuer is None:
             break
-        oid, *parameters = der.elements(_parts(issuer)[0]) or [b""]
-        if oid and der.dotted(oid) in DSA_KEY_OIDS and parameters:
+        name, parameters, _ = _parts(issuer.public_key_info)
+        if name in DSA_KEY_OIDS and parameters:
             return parameters[0]
         above = issuer
     raise MessageError(
