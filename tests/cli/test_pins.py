@@ -127,6 +127,9 @@ class Console:
             self.shown += os.read(self.master, 65536)
 
 
+ERASED = b"\x1b[1A\x1b[2K"  # one line up, and nothing in it any more
+
+
 def take_terminal(slave: int) -> None:
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
@@ -151,6 +154,23 @@ def test_prompt_tells_how_large_the_whole_mail_is(terminal: Terminal) -> None:
     console.expect(b"To sign letter.eml (52 bytes) with the key alice\r\nPIN for the token acme: ")
     console.type("\x04")
     console.finish()
+
+
+def test_progress_bar_of_a_large_mail_makes_room_for_the_prompt(terminal: Terminal, user_pin: str) -> None:
+    body = "All of it is one line after the other.\r\n" * (1 << 18)
+    terminal.write("letter.eml", f"From: alice@acme.example\r\nTo: bob@acme.example\r\n\r\n{body}")
+    terminal.run("mail", "encrypt", "letter.eml", "--to", "bob.pem", "-o", "secret.eml")
+    terminal.environment["TERM"] = "xterm"
+    console = Console(terminal, "mail", "open", "secret.eml", "--signature-only", "-o", "opened.eml")
+    console.expect(b"PIN for the token acme: ")
+    before, _, behind = console.shown.rpartition(b"To open secret.eml")
+    assert b"opening secret.eml" in before
+    assert before.endswith(ERASED)
+    console.type(user_pin)
+    shown = console.finish()
+    assert shown.endswith("[0]")
+    assert b"MiB" not in behind
+    assert (terminal.folder / "opened.eml").stat().st_size >= len(body)
 
 
 def test_wrong_pin_at_the_prompt_is_not_asked_for_again(terminal: Terminal) -> None:

@@ -87,11 +87,12 @@ def keys_on_demand(
 
     def find() -> Sequence[DecryptionKey]:
         found: list[DecryptionKey] = []
-        if password_source:
-            found.append(password_from(password_source, "the message"))
-        if name or not password_source:
-            holder = held.enter_context(open_holder(cli, name, action=action))
-            found += recipient_keys(cli, holder, name)
+        with cli.output.without_progress():
+            if password_source:
+                found.append(password_from(password_source, "the message"))
+            if name or not password_source:
+                holder = held.enter_context(open_holder(cli, name, action=action))
+                found += recipient_keys(cli, holder, name)
         return found
 
     return KeysOnDemand(find)

@@ -14,6 +14,8 @@ from tokensign.files import STANDARD_STREAM
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from rich.progress import Progress
+
 __all__ = ["Output", "in_words", "named", "print_error", "printable"]
 
 _PROGRESS_FROM: Final = 8 << 20  # octets of a file from which a progress bar is worth its line
@@ -58,6 +60,7 @@ class Output:
     def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
         self.json = json
         self.quiet = quiet
+        self._bar: Progress | None = None
 
     def status(self, text: str, *, prefix: str = "") -> None:
         """A line about what was done, for people; on stderr, because stdout may carry content.
@@ -135,9 +138,26 @@ class Output:
             console=Console(stderr=True),
             transient=True,
         )
-        with bar:
-            task = bar.add_task(printable(label), total=size)
-            yield _Watched(stream, lambda done: bar.update(task, completed=done - start))  # type: ignore[misc]
+        self._bar = bar
+        try:
+            with bar:
+                task = bar.add_task(printable(label), total=size)
+                yield _Watched(stream, lambda done: bar.update(task, completed=done - start))  # type: ignore[misc]
+        finally:
+            self._bar = None
+
+    @contextlib.contextmanager
+    def without_progress(self) -> Iterator[None]:
+        """Take the progress bar off the terminal for a while, because somebody is asked something there."""
+        bar = self._bar
+        if bar is None:
+            yield
+            return
+        bar.stop()
+        try:
+            yield
+        finally:
+            bar.start()
 
 
 class _Watched:

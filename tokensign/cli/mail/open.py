@@ -117,7 +117,8 @@ def open_(
             keys = keys_on_demand(
                 cli, held, key, password_source, action=f"open {described(source, message)}"
             )
-            found = open_mail(message, expectations, keys, opened, legacy=legacy, part=part)
+            with cli.output.progress(message, f"opening {source}") as watched:
+                found = open_mail(watched, expectations, keys, opened, legacy=legacy, part=part)
         if label_policy is not None:
             check_labels(found, load_clearance(label_policy))
         failed = not found.holds or (require_signed and found.verdict in ("unsigned", "partial"))
