@@ -10,7 +10,7 @@ from cryptography.x509.oid import NameOID
 
 from tokensign.errors import UsageError
 
-__all__ = ["subject_name"]
+__all__ = ["attribute_name", "attribute_type", "subject_name"]
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -33,6 +33,8 @@ _ATTRIBUTE_TYPES: Final = {
     "title": NameOID.TITLE,
     "organizationIdentifier": NameOID.ORGANIZATION_IDENTIFIER,
     "emailAddress": NameOID.EMAIL_ADDRESS,
+    "pseudonym": NameOID.PSEUDONYM,
+    "postalCode": NameOID.POSTAL_CODE,
 }
 _SPELLINGS: Final = {
     spelling: oid for name, oid in _ATTRIBUTE_TYPES.items() for spelling in (name, name.lower(), name.upper())
@@ -64,3 +66,23 @@ def subject_name(text: str) -> x509.Name:
     if not name.rdns:
         raise UsageError("the subject is empty", hint="write it like CN=Alice,O=Acme,C=CH")
     return name
+
+
+def attribute_type(name: str) -> x509.ObjectIdentifier:
+    """The type of an attribute by its short name, such as "CN", or dotted.
+
+    Raises:
+        UsageError: There is no such type.
+    """
+    try:
+        return _SPELLINGS.get(name) or x509.ObjectIdentifier(name)
+    except ValueError:
+        raise UsageError(
+            f"{name!r} is not a type of attribute", hint=f"use one of: {', '.join(_ATTRIBUTE_TYPES)}"
+        ) from None
+
+
+def attribute_name(kind: x509.ObjectIdentifier) -> str:
+    """The short name of an attribute's type, or the type dotted where it has none."""
+    names = [name for name, oid in _ATTRIBUTE_TYPES.items() if oid == kind]
+    return min(names, key=len, default=kind.dotted_string)

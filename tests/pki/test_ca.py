@@ -10,8 +10,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tokensign.algorithms import KeyUsage
-from tokensign.errors import SigningError, UnsupportedError, UsageError
+from tokensign.certificates import Certificate
+from tokensign.errors import MalformedError, SigningError, UnsupportedError, UsageError
 from tokensign.pki.ca import DAYS_MAXIMUM, issue, root_certificate, self_signed
+from tokensign.pki.certificate_builder import pyca_certificate
 from tokensign.pki.trust import TrustPolicy, check_encryption_use, validate_path
 
 if TYPE_CHECKING:
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import SoftwareSigner, Toolbox
-
-    from tokensign.certificates import Certificate
 
     Signers = Callable[..., SoftwareSigner]
 
@@ -184,3 +184,22 @@ def test_a_false_signature_is_not_released(faulty_signer: Signers, software_sign
     root = root_certificate(software_signer("p256"), "CN=CA")
     with pytest.raises(SigningError, match="does not hold"):
         issue(faulty_signer("p256"), root, software_signer("p384").public_key, "CN=Alice")
+
+
+def test_what_cryptography_cannot_read_of_a_certificate_is_an_error_of_ours(
+    software_signer: Signers,
+) -> None:
+    root = root_certificate(software_signer("p256", 1), "CN=Acme CA,O=Acme,C=CH", path_length=0)
+    refused = 0
+    for position in range(len(root.der)):
+        for mask in (0x01, 0x80, 0xFF):
+            damaged = bytearray(root.der)
+            damaged[position] ^= mask
+            try:
+                certificate = Certificate(bytes(damaged))
+                pyca_certificate(certificate)
+            except UnsupportedError:
+                refused += 1
+            except MalformedError:  # by our own reader
+                continue
+    assert refused

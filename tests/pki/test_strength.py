@@ -17,7 +17,7 @@ def algorithm(name: str) -> algos.SignedDigestAlgorithm:
     return algos.SignedDigestAlgorithm({"algorithm": name})
 
 
-@pytest.mark.parametrize("name", ["sha256_rsa", "sha384_ecdsa", "ed25519", "ed448", "sha512_rsa"])
+@pytest.mark.parametrize("name", ["sha256_rsa", "sha384_ecdsa", "ed25519", "ed448", "sha512_rsa", "mldsa65"])
 def test_strong_signatures_are_accepted(name: str) -> None:
     require_signature_strength(algorithm(name), legacy=False)
     assert AlgorithmPolicy(legacy=False).signature_algorithm_allowed(algorithm(name), None, None)

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import secrets
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from tokensign.algorithms import KeyUsage
-from tokensign.certificates import Certificate
 from tokensign.distinguished_names import subject_name
-from tokensign.errors import MessageError, SigningError, UnsupportedError, UsageError
-from tokensign.pki.anchors import may_issue
-from tokensign.pki.extensions import authority, end_entity, subject_key_identifier
-from tokensign.pki.names import display_name
-from tokensign.pki.signer_key import signer_key, signing_hash
-from tokensign.pki.strength import require_key_strength
+from tokensign.pki.certificate_builder import (
+    BACKDATED,
+    DAYS_MAXIMUM,
+    authority_key_identifier,
+    certificate_builder,
+    require_authority,
+    sign_certificate,
+    validity,
+)
+from tokensign.pki.extensions import authority, end_entity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PublicKeyTypes
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+    from tokensign.certificates import Certificate
     from tokensign.keys import Signer
     from tokensign.pki.extensions import Extensions
 
@@ -34,11 +34,6 @@ CERTIFICATE_DAYS: Final = (
     730  # the CA/Browser Forum's S/MIME BR section 6.3.2 allow 825 in the strict profile
 )
 ROOT_DAYS: Final = 3650
-DAYS_MAXIMUM: Final = 36500  # a hundred years; more is a slip of the finger
-SERIAL_BITS: Final = 128  # random, so that nobody can prepare a collision; fits the 20 octets of RFC 5280
-
-# Readers whose clock is a little late would otherwise refuse a mail that is signed right after issuance.
-_BACKDATED: Final = timedelta(minutes=5)
 
 
 def root_certificate(
@@ -59,8 +54,8 @@ def root_certificate(
         TokenError: The token failed.
     """
     name = subject_name(subject)
-    builder = _builder(signer.public_key, name, name, *_validity(days), authority(path_length))
-    return _sign(builder, signer, issuer=None)
+    builder = certificate_builder(signer.public_key, name, name, *validity(days), authority(path_length))
+    return sign_certificate(builder, signer, issuer=None)
 
 
 def self_signed(
@@ -88,8 +83,8 @@ def self_signed(
     """
     name = subject_name(subject)
     extensions = _person(signer.public_key, usage, emails)
-    builder = _builder(signer.public_key, name, name, *_validity(days), extensions)
-    return _sign(builder, signer, issuer=None)
+    builder = certificate_builder(signer.public_key, name, name, *validity(days), extensions)
+    return sign_certificate(builder, signer, issuer=None)
 
 
 def issue(
@@ -120,37 +115,18 @@ def issue(
         SigningError: The signature does not hold.
         TokenError: The token failed.
     """
-    not_before, not_after = _validity(days)
-    _check_authority(ca, ca_certificate, not_before)
+    not_before, not_after = validity(days)
+    require_authority(ca, ca_certificate, not_before + BACKDATED)
     issuer = x509.load_der_x509_certificate(ca_certificate.der)
-    identifier = ca_certificate.subject_key_identifier
-    authority_key_identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
-        subject_key_identifier(ca.public_key) if identifier is None else x509.SubjectKeyIdentifier(identifier)
-    )
-    builder = _builder(
+    builder = certificate_builder(
         public_key,
         subject_name(subject),
         issuer.subject,
         max(not_before, ca_certificate.not_before),
         min(not_after, ca_certificate.not_after),
-        [*_person(public_key, usage, emails), (authority_key_identifier, False)],
+        [*_person(public_key, usage, emails), (authority_key_identifier(ca_certificate), False)],
     )
-    return _sign(builder, ca, issuer=issuer)
-
-
-def _check_authority(ca: Signer, certificate: Certificate, now: datetime) -> None:
-    name = display_name(certificate)
-    if not may_issue(certificate, legacy=False):
-        raise UsageError(
-            f"the certificate of {name} is not that of a CA", hint="name the certificate of the CA"
-        )
-    if certificate.public_key != ca.public_key:
-        raise UsageError(
-            f"the certificate of {name} belongs to another key than the one that would sign",
-            hint="name the CA's own key, or the certificate of this one",
-        )
-    if now > certificate.not_after:
-        raise UsageError(f"the certificate of {name} expired on {certificate.not_after:%Y-%m-%d}")
+    return sign_certificate(builder, ca, issuer=issuer)
 
 
 def _person(public_key: PublicKeyTypes, usage: KeyUsage, emails: Iterable[str]) -> Extensions:
@@ -158,50 +134,3 @@ def _person(public_key: PublicKeyTypes, usage: KeyUsage, emails: Iterable[str]) 
         (x509.BasicConstraints(ca=False, path_length=None), True),
         *end_entity(public_key, usage, emails),
     ]
-
-
-def _validity(days: int) -> tuple[datetime, datetime]:
-    if not 1 <= days <= DAYS_MAXIMUM:
-        raise UsageError(f"a certificate cannot be valid for {days} days", hint=f"use 1 to {DAYS_MAXIMUM}")
-    now = datetime.now(UTC).replace(microsecond=0)
-    return now - _BACKDATED, now + timedelta(days=days)
-
-
-def _builder(
-    public_key: PublicKeyTypes,
-    subject: x509.Name,
-    issuer: x509.Name,
-    not_before: datetime,
-    not_after: datetime,
-    extensions: Extensions,
-) -> x509.CertificateBuilder:
-    try:
-        require_key_strength(public_key, legacy=False)
-    except MessageError as error:
-        raise UnsupportedError(f"no certificate is made: {error.message}") from error
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(cast("CertificatePublicKeyTypes", public_key))
-        .serial_number(secrets.randbits(SERIAL_BITS) + 1)
-        .not_valid_before(not_before)
-        .not_valid_after(not_after)
-        .add_extension(subject_key_identifier(public_key), critical=False)
-    )
-    for extension, critical in extensions:
-        builder = builder.add_extension(extension, critical=critical)
-    return builder
-
-
-def _sign(
-    builder: x509.CertificateBuilder, signer: Signer, *, issuer: x509.Certificate | None
-) -> Certificate:
-    fresh = builder.sign(signer_key(signer), signing_hash(signer.public_key))
-    try:
-        fresh.verify_directly_issued_by(issuer or fresh)
-    except InvalidSignature as error:
-        raise SigningError(
-            "the signature of the fresh certificate does not hold", hint="check the token; it is faulty"
-        ) from error
-    return Certificate(fresh.public_bytes(Encoding.DER))

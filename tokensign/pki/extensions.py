@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa, x448, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, mlkem, rsa, x448, x25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tokensign.errors import UsageError
 from tokensign.pki.names import mailboxes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PublicKeyTypes
 
     from tokensign.algorithms import KeyUsage
 
-__all__ = ["Extensions", "authority", "end_entity", "subject_key_identifier"]
+__all__ = [
+    "Extensions",
+    "authority",
+    "end_entity",
+    "end_entity_usages",
+    "key_usage",
+    "subject_key_identifier",
+]
+
+_DECRYPTING: Final = (
+    x25519.X25519PublicKey,
+    x448.X448PublicKey,
+    mlkem.MLKEM768PublicKey,
+    mlkem.MLKEM1024PublicKey,
+)
 
 Extensions = list[tuple[x509.ExtensionType, bool]]
 """Extensions, each with whether it is critical."""
@@ -39,7 +53,7 @@ def end_entity(public_key: PublicKeyTypes, usage: KeyUsage, emails: Iterable[str
         UsageError: The key cannot be used so, or an address is none.
     """
     extensions: Extensions = [
-        (_key_usage(set(_end_entity_usages(public_key, usage))), True),
+        (key_usage(end_entity_usages(public_key, usage)), True),
         (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False),
     ]
     if addresses := mailboxes(emails):
@@ -55,7 +69,7 @@ def authority(path_length: int | None) -> Extensions:
     """
     return [
         (x509.BasicConstraints(ca=True, path_length=path_length), True),
-        (_key_usage({"key_cert_sign", "crl_sign"}), True),
+        (key_usage({"key_cert_sign", "crl_sign"}), True),
     ]
 
 
@@ -64,21 +78,38 @@ def subject_key_identifier(public_key: PublicKeyTypes) -> x509.SubjectKeyIdentif
     return x509.SubjectKeyIdentifier.from_public_key(cast("CertificatePublicKeyTypes", public_key))
 
 
-def _end_entity_usages(public_key: PublicKeyTypes, usage: KeyUsage) -> Iterator[str]:
+def end_entity_usages(public_key: PublicKeyTypes, usage: KeyUsage) -> set[str]:
+    """The bits of keyUsage for a key that is not a CA's, in cryptography's names.
+
+    Args:
+        public_key: The key.
+        usage: What it is for.
+
+    Raises:
+        UsageError: The key cannot be used so.
+    """
+    usages = set()
     if usage.signs:
-        if isinstance(public_key, x25519.X25519PublicKey | x448.X448PublicKey):
+        if isinstance(public_key, _DECRYPTING):
             raise UsageError("this key does not sign", hint="ask for the usage decrypt")
-        yield "digital_signature"
+        usages.add("digital_signature")
     if usage.decrypts:
-        if isinstance(public_key, rsa.RSAPublicKey):
-            yield "key_encipherment"
-        elif isinstance(public_key, ec.EllipticCurvePublicKey | x25519.X25519PublicKey | x448.X448PublicKey):
-            yield "key_agreement"
-        else:
-            raise UsageError("this key does not decrypt", hint="ask for the usage sign")
+        match public_key:
+            case rsa.RSAPublicKey() | mlkem.MLKEM768PublicKey() | mlkem.MLKEM1024PublicKey():
+                usages.add("key_encipherment")  # of ML-KEM: RFC 9935 section 5
+            case ec.EllipticCurvePublicKey() | x25519.X25519PublicKey() | x448.X448PublicKey():
+                usages.add("key_agreement")
+            case _:
+                raise UsageError("this key does not decrypt", hint="ask for the usage sign")
+    return usages
 
 
-def _key_usage(usages: set[str]) -> x509.KeyUsage:
+def key_usage(usages: set[str]) -> x509.KeyUsage:
+    """The extension keyUsage.
+
+    Args:
+        usages: The bits that are set, in cryptography's names.
+    """
     return x509.KeyUsage(
         digital_signature="digital_signature" in usages,
         content_commitment=False,

@@ -25,9 +25,10 @@ __all__ = ["EC_MINIMUM_BITS", "AlgorithmPolicy", "require_key_strength", "requir
 
 EC_MINIMUM_BITS: Final = 224  # NIST SP 800-131A: 112 bits of security, as RSA_MINIMUM_BITS
 
-# The names are asn1crypto's. RFC 8410 fixes the hash of the Edwards curves.
+# The names are asn1crypto's and, of ML-DSA, pyhanko-certvalidator's. RFC 8410 fixes the hash of the Edwards
+# curves, and ML-DSA signs without one (RFC 9881).
 _HASHED_FAMILIES: Final = frozenset({"rsassa_pkcs1v15", "rsassa_pss", "ecdsa", "dsa"})
-_EDWARDS: Final = frozenset({"ed25519", "ed448"})
+_PURE: Final = frozenset({"ed25519", "ed448", "mldsa44", "mldsa65", "mldsa87"})
 
 
 def require_signature_strength(algorithm: Any, *, legacy: bool) -> None:  # noqa: ANN401 - asn1crypto has no types
@@ -42,10 +43,10 @@ def require_signature_strength(algorithm: Any, *, legacy: bool) -> None:  # noqa
         UnsupportedError: It is not known, or broken.
     """
     name = algorithm["algorithm"].native
+    if name in _PURE:
+        return
     try:
         family = algorithm.signature_algo
-        if family in _EDWARDS:
-            return
         digest = DIGESTS.get(algorithm.hash_algo) if family in _HASHED_FAMILIES else None
     except (ValueError, KeyError, TypeError):
         digest = None
