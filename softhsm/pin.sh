@@ -4,7 +4,7 @@
 #   softhsm/pin.sh [--upgrade]
 #
 # Reads pyproject.toml. Without --upgrade a version that still fits its range stays. run.txt is what runs
-# tokensign, dev.txt adds the linters and the tests; both hold what builds and installs tokensign itself.
+# tokensign, dev.txt adds the extras, the linters and the tests; both hold what builds and installs tokensign itself.
 
 # shellcheck source=softhsm/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -22,5 +22,5 @@ compile() {
 }
 
 cd "$repository"
-compile requirements/dev.txt --group dev "$@"
+compile requirements/dev.txt --group dev --all-extras "$@"
 compile requirements/run.txt --constraint requirements/dev.txt

@@ -25,6 +25,7 @@ need "$spy" opensc-pkcs11 opensc opensc
 need openssl openssl openssl openssl@3
 need "$engine" libengine-pkcs11-openssl openssl-pkcs11 libp11
 need gpgsm gpgsm gnupg2-smime gnupg
+need dirmngr dirmngr gnupg2 gnupg
 need cmsutil libnss3-tools nss-tools nss
 need javac default-jdk-headless java-latest-openjdk-devel openjdk
 need "$java/bcprov.jar" libbcprov-java bouncycastle -
@@ -63,6 +64,7 @@ if [[ $(package_manager) == apt ]]; then # tests/modules and servers; elsewhere 
   need /usr/lib/dovecot/modules/lib90_sieve_plugin.so dovecot-sieve - -
   need /usr/sbin/nsd nsd - - # tests/contacts: SMIMEA records in signed zones
   need ldns-signzone ldnsutils - -
+  need pg_ctlcluster postgresql - - # tests/authority: each test session starts a server of its own
 fi
 need_python
 install_needs

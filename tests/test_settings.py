@@ -98,7 +98,7 @@ def test_unknown_setting_is_refused_and_the_known_ones_are_listed(tmp_path: Path
         load_settings(write(tmp_path, 'tokne = "acme"'))
     assert caught.value.hint == (
         "settings are: module, token, pin-source, trust, stores, policy, revocation, "
-        "require-non-extractable, agent, token-timeout, contacts, mail, gateway"
+        "require-non-extractable, agent, token-timeout, contacts, database, mail, gateway"
     )
 
 

@@ -10,6 +10,7 @@ The file is TOML, `config.toml` in the user's configuration folder or named by -
     token-timeout = 60
     agent = true
     contacts = "contacts.sqlite"
+    database = "postgresql+psycopg://pki@db.acme.example/pki"    # of `ca`, `ra` and the records of `key`
 
     [stores.partners]                     # --trust store:partners
     files = ["partners/", "partners.p12"]
@@ -70,6 +71,7 @@ __all__ = [
     "check_table",
     "default_config_path",
     "default_contacts_path",
+    "default_database_path",
     "load_settings",
     "token_timeout",
 ]
@@ -98,6 +100,7 @@ _KEYS: Final = {
     "agent": FLAG,
     "token-timeout": NUMBER,
     "contacts": TEXT,
+    "database": TEXT,
     "mail": TABLE,
     "gateway": TABLE,
 }
@@ -187,6 +190,8 @@ class Settings:
         token_timeout: Seconds after which a token that has not answered is taken for hanging, or None.
         agent: Whether to use the agent in the user's runtime folder where TOKENSIGN_AGENT names none.
         contacts: The database of contacts, a file or a URL; None for `default_contacts_path`.
+        database: The database of CAs, requests and the audit log, a file or a URL; None for
+            `default_database_path`.
         mail: The servers that mail is sent and fetched with.
         gateway: The table of the gateway as it stands, which `tokensign.gateway.policy` reads.
         folder: The folder of the file, to which paths are relative.
@@ -203,6 +208,7 @@ class Settings:
     token_timeout: float | None = None
     agent: bool = False
     contacts: str | None = None
+    database: str | None = None
     mail: MailSettings = field(default_factory=MailSettings)
     gateway: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = field(default=Path(), compare=False)
@@ -220,6 +226,13 @@ def default_contacts_path() -> Path:
     import platformdirs  # noqa: PLC0415 - only needed when no --contacts was given
 
     return platformdirs.user_data_path("tokensign", appauthor=False) / "contacts.sqlite"
+
+
+def default_database_path() -> Path:
+    """The database of CAs, requests and the audit log that is used when none is named."""
+    import platformdirs  # noqa: PLC0415 - only needed when no --database was given
+
+    return platformdirs.user_data_path("tokensign", appauthor=False) / "authority.sqlite"
 
 
 def load_settings(path: Path | None = None) -> Settings:
@@ -267,6 +280,7 @@ def load_settings(path: Path | None = None) -> Settings:
         token_timeout=token_timeout(content.get("token-timeout")),
         agent=content.get("agent", False),
         contacts=_database(content.get("contacts"), folder),
+        database=_database(content.get("database"), folder),
         mail=_mail(content.get("mail", {}), folder, file),
         gateway=content.get("gateway", {}),
         folder=folder,

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.shell_completion import ShellComplete
+from cryptography.hazmat.primitives.asymmetric import ec
+from software_signer import SoftwareSigner
 
+from tokensign.authority import create_authority, load_profile
 from tokensign.cli.root import root
+from tokensign.store import Store
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.cli.conftest import Terminal
 
 VARIABLE = "_TOKENSIGN_COMPLETE"
@@ -67,3 +73,28 @@ def test_pin_sources_are_completed() -> None:
     assert completions("--pin-source", "pi") == ["plain,pinentry"]
     assert completions("token", "unblock-pin", "--so-pin-source", "k") == ["plain,keyring:"]
     assert completions("decrypt", "--password-source", "e") == ["plain,env:"]
+
+
+def test_profiles_and_reasons_are_completed() -> None:
+    assert completions("ra", "submit", "--profile", "smime-s") == [
+        "plain,smime-sponsor-multipurpose", "plain,smime-sponsor-strict", "plain,smime-subordinate-ca",
+    ]  # fmt: skip
+    assert completions("ca", "issue", "--profile", "badge") == ["file,badge"]
+    assert completions("ca", "revoke", "--reason", "key")[0].casefold() == "plain,keycompromise"
+
+
+def test_cas_are_completed_and_no_database_is_made_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "ca.sqlite"
+    monkeypatch.setenv("TOKENSIGN_DATABASE", str(place))
+    assert completions("ra", "submit", "--ca", "") == []
+    assert not place.exists()
+    with Store(place) as store:
+        for name in ("people", "servers"):
+            key = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
+            create_authority(store, name, key, f"CN={name},O=Acme,C=CH", profile=load_profile("root-ca"))
+    assert completions("ra", "submit", "--ca", "") == ["plain,people", "plain,servers"]
+    assert completions("ca", "crl", "--database", str(place), "--ca", "p") == ["plain,people"]
+    place.write_bytes(b"no database")
+    assert completions("ra", "submit", "--ca", "") == []

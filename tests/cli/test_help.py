@@ -41,14 +41,18 @@ def help_of(path: tuple[str, ...]) -> str:
 def test_commands_are_those_of_the_contract() -> None:
     assert {" ".join(path) for path in ALL} == {
         "demo", "doctor", "token list", "token init", "token info", "token change-pin", "token unblock-pin",
-        "key generate", "key list", "key show", "key delete", "key check", "cert request", "cert self-sign",
+        "key generate", "key list", "key show", "key delete", "key check", "key import", "key retire",
+        "key destroy", "cert request", "cert self-sign",
         "cert import", "cert list", "cert show", "cert export", "sign", "verify", "encrypt", "decrypt",
         "authenticate", "digest", "compress", "decompress", "certs", "inspect", "timestamp query",
-        "timestamp verify", "timestamp extend",
+        "timestamp reply", "timestamp verify", "timestamp extend",
         "mail sign", "mail encrypt", "mail open", "mail send", "mail fetch", "mail gateway",
         "mail receipt make", "mail receipt record", "mail receipt verify",
         "contacts add", "contacts list", "contacts show", "contacts remove",
         "openpgp certificate", "openpgp sign", "openpgp decrypt",
+        "ca init", "ca request", "ca adopt", "ca renew-ca", "ca cross", "ca issue", "ca renew", "ca revoke",
+        "ca release", "ca crl", "ca list", "ca show", "ca serve",
+        "ra submit", "ra challenge", "ra verify", "ra list", "ra show", "ra approve", "ra reject", "ra issue",
         "agent start", "agent status", "agent lock", "agent unlock", "agent stop",
     }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MOMENT",
     "announce_pins",
+    "confirm",
     "default_output",
     "described",
     "find_key",
@@ -249,6 +251,22 @@ def announce_pins(cli: Cli, keys: Iterable[object], operation: str) -> None:
     if wanting:
         plural = "s" if len(wanting) > 1 else ""
         cli.output.status(f"{len(wanting)} more PIN{plural} will be asked for")
+
+
+def confirm(question: str, otherwise: str) -> None:
+    """Ask the person at the terminal before something that cannot be taken back.
+
+    Args:
+        question: What is asked.
+        otherwise: What is said where the answer is no: "nothing was deleted".
+
+    Raises:
+        UsageError: Nobody is there to answer, or the answer is no.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is here to confirm it", hint="pass --yes")
+    if not click.confirm(question, err=True):
+        raise UsageError(otherwise)
 
 
 def source_from(specification: str | None) -> PinSource | None:

@@ -17,6 +17,8 @@ _COMMANDS: Final = {
     "token": ("tokensign.cli.token", "token", "List, initialise and look after tokens."),
     "key": ("tokensign.cli.key", "key", "Generate, list and check keys."),
     "cert": ("tokensign.cli.cert", "cert", "Request, import and export certificates."),
+    "ca": ("tokensign.cli.ca", "ca", "Issue and revoke certificates, as a certificate authority."),
+    "ra": ("tokensign.cli.ra", "ra", "Take requests for certificates, and decide on them."),
     "agent": ("tokensign.cli.agent", "agent", "Keep a login open, so that the PIN is asked for once."),
     "sign": ("tokensign.cli.sign", "sign", "Sign a file."),
     "verify": ("tokensign.cli.verify", "verify", "Verify a signature."),

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from sqlalchemy import URL, create_engine, event, make_url
+from sqlalchemy import URL, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from tokensign.errors import ConfigurationError, FileError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["BUSY_SECONDS", "Store"]
 
 BUSY_SECONDS: Final = 30  # that a process waits for others; their transactions take milliseconds each
+_UPGRADE_LOCK: Final = 0x746F6B656E736967  # "tokensig"; others do not lock it by chance
 _WRITES: Final = "tokensign_writes"  # an execution option of a connection: its transactions will write
 
 
@@ -60,20 +61,30 @@ class Store:
         Raises:
             FileError: The database fails.
         """
-        with self._errors(), self._engine.connect() as connection, connection.begin():
+        options = {"isolation_level": "REPEATABLE READ"} if self._is_postgresql else {}
+        with (
+            self._errors(),
+            self._engine.connect() as connection,
+            connection.execution_options(**options).begin(),
+        ):
             yield connection
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that reads and writes, alone; it is undone where the block raises.
+        """A transaction that reads and writes; it is undone where the block raises.
+
+        On SQLite it is alone. On PostgreSQL others write at the same time, and the caller locks what must not
+        change in between (SELECT ... FOR UPDATE). What it reads after that is as they left it, which READ
+        COMMITTED promises, and the stricter levels do not.
 
         Raises:
             FileError: The database fails, or another process held it for longer than BUSY_SECONDS.
         """
+        options: dict[str, Any] = {"isolation_level": "READ COMMITTED"} if self._is_postgresql else {}
         with (
             self._errors(),
             self._engine.connect() as connection,
-            connection.execution_options(**{_WRITES: True}).begin(),
+            connection.execution_options(**options, **{_WRITES: True}).begin(),
         ):
             yield connection
 
@@ -92,7 +103,13 @@ class Store:
             current = revision_of(connection)
         if current != HEAD:  # then look again, alone
             with self.writing() as connection:
+                if self._is_postgresql:  # which has several writers
+                    connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
                 upgrade(connection, self._shown)
+
+    @property
+    def _is_postgresql(self) -> bool:
+        return self._engine.dialect.name == "postgresql"
 
     @property
     def _shown(self) -> str:
@@ -139,7 +156,7 @@ def _engine(url: URL) -> Engine:
 def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 - sqlite3's, through SQLAlchemy
     """Leave transactions to `_begin`, because sqlite3 would begin them late and not around changed tables."""
     connection.isolation_level = None
-    for pragma in ("journal_mode = WAL", "foreign_keys = ON", "trusted_schema = OFF"):
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
         connection.execute(f"PRAGMA {pragma}")
 
 
