@@ -24,6 +24,10 @@ CERTIFICATE = {
     "extended_key_usage", "ca", "sha256",
 }  # fmt: skip
 STORED = CERTIFICATE | {"label", "id", "uri"}
+REQUEST = {
+    "id", "state", "authority", "profile", "subject", "requester", "submitter", "addresses", "hosts",
+    "approvals_needed", "approvers", "reason", "submitted_at", "decided_at",
+}  # fmt: skip
 DOCUMENTS: dict[tuple[str, ...], Any] = {
     ("token", "list"): [TOKEN],
     ("token", "info"): TOKEN | {"module", "module_description", "mechanisms"},
@@ -33,11 +37,13 @@ DOCUMENTS: dict[tuple[str, ...], Any] = {
         "token", "unblocked",
     },
     ("key", "generate", "dave", "--type", "ec:p256"): KEY,
-    ("key", "list"): [KEY],
+    ("key", "list"): [KEY | {"valid_until", "notes"}],
     ("key", "generate", "archive", "--type", "aes:256"): KEY,
-    ("key", "show", "alice"): KEY | {"public_key"},
+    ("key", "show", "alice"): KEY | {"valid_until", "notes", "public_key"},
     ("key", "check"): [{"key", "weak", "findings"}],
     ("key", "delete", "alice", "--yes"): {"deleted"},
+    ("key", "retire", "alice", "--yes"): {"retired", "usages"},
+    ("key", "destroy", "alice", "--yes"): {"destroyed", "reason"},
     ("cert", "request", "alice", "--subject", "CN=A", "-o", "a.csr"): {"output", "key", "subject"},
     ("cert", "self-sign", "alice", "--subject", "CN=A"): STORED | {"output"},
     ("cert", "import", "ca.pem"): [STORED],
@@ -134,3 +140,25 @@ def test_document_goes_to_standard_error_where_the_content_takes_standard_output
     finished = terminal.run("decrypt", "secret.p7m", "-o", "-", "--json")
     assert finished.output == terminal.read("letter.txt")
     assert '"authenticated": true' in finished.error
+
+
+def test_a_request_has_its_keys_in_every_document(terminal: Terminal) -> None:
+    address = "alice@acme.example"
+    terminal.run("ca", "init", "acme", "--key", "carol", "--subject", "CN=Acme CA,O=Acme,C=CH", "-q")
+    asked = ("--subject", f"CN={address}", "--email", address, "-o", "alice.csr")
+    terminal.run("cert", "request", "alice", *asked)
+
+    def ask(*arguments: str) -> Any:  # noqa: ANN401 - a document
+        finished = terminal.run("ra", *arguments, "--json")
+        assert finished.error == ""
+        return finished.json
+
+    assert set(ask("submit", "alice.csr", "--as", "desk")) == REQUEST | {"codes"}
+    made = ask("challenge", "1")
+    assert set(made) == REQUEST | {"codes"}
+    assert set(made["addresses"][0]) == {"address", "proved_at", "code_expires_at"}
+    assert set(ask("verify", "1", made["codes"][address])) == REQUEST
+    assert set(ask("approve", "1", "--as", "bob")) == REQUEST
+    assert set(ask("issue", "1", "-o", "alice-new.pem")) == CERTIFICATE | {"request", "output"}
+    assert set(ask("show", "1")) == REQUEST
+    assert [set(one) for one in ask("list", "--all")] == [REQUEST]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -76,3 +77,31 @@ def test_the_retired_key_signs_nothing(rotated: Terminal) -> None:
     finished = rotated.run("sign", "letter.txt", "--key", "old", code=1)
     assert "the certificate of CN=Dave expired on" in finished.error
     assert not rotated.exists("letter.txt.p7s")
+
+
+def test_an_old_key_whose_certificate_is_still_valid_is_retired_and_reads_on(
+    terminal: Terminal, certify: Callable[..., None]
+) -> None:
+    certify("old", "Dave", kind="rsa:2048", email=EMAIL)
+    terminal.run("encrypt", "letter.txt", "--to", "old.pem", "-o", "before.p7m")
+    certify("new", "Dave", kind="rsa:2048", email=EMAIL)
+    terminal.run("key", "retire", "old", "--yes")
+    terminal.run("encrypt", "letter.txt", "--to", "old.pem", "-o", "late.p7m")  # by who has not heard yet
+    (signer,) = terminal.run("sign", "letter.txt", "--key", EMAIL, "--json").json["signers"]
+    assert signer["key"] == terminal.run("key", "show", "new", "--json").json["uri"]
+    for message in ("before.p7m", "late.p7m"):
+        terminal.run("decrypt", message, "-o", f"{message}.txt")
+        assert terminal.read(f"{message}.txt") == terminal.read("letter.txt")
+    notes = {one["label"]: one["notes"] for one in terminal.run("key", "list", "--json").json}
+    assert (notes["old"], notes["new"]) == (["retired"], [])
+
+
+def test_the_inventory_warns_of_what_has_ended_and_what_ends_soon(rotated: Terminal) -> None:
+    ended = rotated.run("key", "list", "--expiring", "0")
+    assert "warning: old: the certificate expired on" in ended.error
+    assert [line.split()[0] for line in ended.text.splitlines()[2:]] == ["old"]
+    assert rotated.run("cert", "list", "--expiring", "0", "--json").json[0]["label"] == "old"
+    until = rotated.run("key", "show", "new", "--json").json["valid_until"]
+    left = (datetime.fromisoformat(until) - datetime.now(UTC)).days
+    assert f"in {left} days" in rotated.run("key", "list", "--expiring", str(left + 1)).error
+    assert "new" not in rotated.run("key", "list", "--expiring", str(left - 1)).text

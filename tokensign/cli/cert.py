@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tokensign.cli.command import PATH, Cli, Group
+from tokensign.cli.expiry import expiring_option, warn_of_expiry
 from tokensign.cli.inputs import find_key, key_name, open_token, read_certificates
 from tokensign.cli.output import named
 from tokensign.files import STANDARD_STREAM, open_output
@@ -108,18 +109,28 @@ def import_(cli: Cli, files: tuple[str, ...], label: str | None) -> None:
 
 
 @cert.command("list")
+@expiring_option
 @click.pass_obj
-def list_certificates(cli: Cli) -> None:
+def list_certificates(cli: Cli, expiring: int | None) -> None:
     """List the certificates on a token. This needs no PIN.
 
     \b
-    Example:
+    Examples:
       tokensign cert list --token acme
+      tokensign cert list --expiring 30
     """
     from tokensign import token as tokens
 
     with open_token(cli) as token:
         found = tokens.list_certificates(token)
+    if expiring is not None:
+        found = [
+            entry
+            for entry in found
+            if warn_of_expiry(
+                cli, entry.certificate.subject, entry.certificate.not_after.isoformat(), expiring
+            )
+        ]
     cli.output.document([_stored_document(entry) for entry in found])
     cli.output.table(
         ("label", "subject", "e-mail", "issuer", "valid until"),
@@ -133,7 +144,7 @@ def list_certificates(cli: Cli) -> None:
             )
             for entry in found
         ],
-        empty="There is no certificate on the token.",
+        empty="There is no certificate on the token." if expiring is None else "No certificate ends by then.",
     )
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import io
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tokensign.cli.command import PATH, Cli, Group
-from tokensign.cli.inputs import find_signer, key_name, open_token
+from tokensign.cli.expiry import expiring_option, warn_of_expiry
+from tokensign.cli.inputs import confirm, find_signer, key_name, open_token
+from tokensign.cli.key_life import destroy, import_, retire
 from tokensign.cli.output import named
 from tokensign.errors import UsageError
 from tokensign.files import STANDARD_STREAM, open_output
 
 if TYPE_CHECKING:
-    from tokensign.token import KeyInfo, ProtectionReport
+    from collections.abc import Iterable
+
+    from tokensign.token import KeyInfo, ProtectionReport, StoredCertificate
 
 __all__ = ["key"]
 
@@ -80,22 +83,33 @@ def generate(cli: Cli, label: str, kind: str, usage: str | None, identifier: str
 
 
 @key.command("list")
+@expiring_option
 @click.pass_obj
-def list_keys(cli: Cli) -> None:
+def list_keys(cli: Cli, expiring: int | None) -> None:
     """List the private keys and AES keys on a token.
 
+    A note tells which keys were not born on the token, and which are retired: they sign no more, though a
+    certificate of theirs is for signatures.
+
     \b
-    Example:
+    Examples:
       tokensign key list --token acme
+      tokensign key list --expiring 30
     """
     from tokensign import token as tokens
 
     with open_token(cli) as token:
-        found = [_document(entry) for entry in tokens.list_keys(token)]
-        found += [_document(entry) for entry in tokens.list_secret_keys(token)]
+        keys = tokens.list_keys(token) + tokens.list_secret_keys(token)
+        stored = tokens.list_certificates(token)
+    found = [_document(entry) | _life(entry, stored) for entry in keys]
+    if expiring is not None:
+        found = [
+            entry for entry in found if warn_of_expiry(cli, entry["label"], entry["valid_until"], expiring)
+        ]
     cli.output.document(found)
+    notes = any(entry["notes"] for entry in found)
     cli.output.table(
-        ("label", "type", "usages", "certificate", "id"),
+        ("label", "type", "usages", "certificate", "id", *(("note",) if notes else ())),
         [
             (
                 entry["label"],
@@ -103,10 +117,13 @@ def list_keys(cli: Cli) -> None:
                 ", ".join(entry["usages"]),
                 "yes" if entry["has_certificate"] else "no",
                 entry["id"],
+                *((", ".join(entry["notes"]),) if notes else ()),
             )
             for entry in found
         ],
-        empty="There is no key on the token.",
+        empty="There is no key on the token."
+        if expiring is None
+        else "No certificate of a key ends by then.",
     )
 
 
@@ -124,13 +141,15 @@ def show(cli: Cli, name: str) -> None:
     Example:
       tokensign key show alice
     """
-    from tokensign.token import find_private_or_secret_key
+    from tokensign.token import find_private_or_secret_key, list_certificates
 
     wanted = key_name(name)
     with open_token(cli, name) as token:
         found = find_private_or_secret_key(token, wanted)
-    cli.output.document(_document(found) | {"public_key": _public_key(found)})
-    cli.output.fields(_document(found))
+        document = _document(found) | _life(found, list_certificates(token))
+    cli.output.document(document | {"public_key": _public_key(found)})
+    unknown = {name for name in ("valid_until", "notes") if not document[name]}
+    cli.output.fields({name: value for name, value in document.items() if name not in unknown})
 
 
 @key.command()
@@ -140,6 +159,8 @@ def show(cli: Cli, name: str) -> None:
 @click.pass_obj
 def delete(cli: Cli, name: str, with_certificates: bool, yes: bool) -> None:
     """Delete KEY for ever. Nothing that was encrypted to it can be read again.
+
+    `tokensign key destroy` does so with a record in the audit log.
 
     \b
     Example:
@@ -151,7 +172,7 @@ def delete(cli: Cli, name: str, with_certificates: bool, yes: bool) -> None:
     with open_token(cli, name, read_write=True) as token:
         found = find_private_or_secret_key(token, wanted)
         if not yes:
-            _confirm(f"Delete the key {found.label} ({found.spec}) for ever?")
+            confirm(f"Delete the key {found.label} ({found.spec}) for ever?", "nothing was deleted")
         delete_key(token, found, certificates=with_certificates)
     cli.output.status(f"deleted the key {found.label}")
     cli.output.document({"deleted": str(found.uri)})
@@ -250,6 +271,21 @@ def _document(found: KeyInfo) -> dict[str, Any]:
     }
 
 
+def _life(found: KeyInfo, stored: Iterable[StoredCertificate]) -> dict[str, Any]:
+    """Until when a certificate of a key is valid, and what there is to note about the key."""
+    from tokensign.token.public_key import public_key_info
+
+    info = None if found.public_key is None else public_key_info(found.public_key)
+    own = [one.certificate for one in stored if one.certificate.public_key_info == info]
+    notes = []
+    if found.local is False:
+        notes.append("not born here")
+    if "sign" not in found.usages and any(one.signs_messages for one in own):
+        notes.append("retired")
+    ends = max((one.not_after for one in own), default=None)
+    return {"valid_until": ends and ends.isoformat(), "notes": notes}
+
+
 def _public_key(found: KeyInfo) -> str | None:
     """The public half, SubjectPublicKeyInfo as PEM."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -277,8 +313,5 @@ def _hexadecimal(text: str | None) -> bytes | None:
         raise UsageError(f"{text!r} is not hexadecimal", hint="write it as in --id 01af") from None
 
 
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is here to confirm it", hint="pass --yes")
-    if not click.confirm(question, err=True):
-        raise UsageError("nothing was deleted")
+for _command in (import_, retire, destroy):
+    key.add_command(_command)

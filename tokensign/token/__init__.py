@@ -28,11 +28,11 @@ What is promised:
 
 The modules, from the bottom: `cryptoki` (direct calls), `failures` (what they mean), `deadlines` and `gate`
 (who is inside the module), `turns` (other processes), `info`, `quirks` (what is known of modules), `state`,
-`module`, `pin`, `tries` and `login` (the PIN discipline), `session`, `borrowing` and `connection`
-(sessions, recovery), `opening`, `administration`; then `attributes`, `public_key`, `objects`, `choosing`,
-`protection`, `attestation`, `generation`, `importing`, `deletion`; then `mechanisms`, `pss`, `oaep`,
-`shared_secret` (the operations), `capabilities` (what a token can do) and `trials`; then `key_access`,
-`signing`, `decryption`, `private_key`, `secret_key`.
+`module`, `pin`, `tries` and `login` (the PIN discipline), `session`, `borrowing` and `connection` (sessions,
+recovery), `opening`, `administration`; then `attributes`, `public_key`, `objects`, `choosing`, `protection`,
+`attestation`, `generation`, `importing`, `key_import`, `retirement`, `deletion`; then `mechanisms`, `pss`,
+`oaep`, `shared_secret` (the operations), `capabilities` (what a token can do) and `trials`; then
+`key_access`, `signing`, `decryption`, `private_key`, `secret_key`.
 """
 
 from tokensign.token.administration import change_pin, change_so_pin, initialize_token, unblock_pin
@@ -49,6 +49,7 @@ from tokensign.token.deletion import delete_certificate, delete_key
 from tokensign.token.generation import generate_key
 from tokensign.token.importing import import_certificate
 from tokensign.token.info import MechanismInfo, PinState, TokenInfo
+from tokensign.token.key_import import import_key
 from tokensign.token.module import Module, find_module, load_module, modules_in_usual_places
 from tokensign.token.objects import (
     KeyInfo,
@@ -62,6 +63,7 @@ from tokensign.token.pin import InteractiveSource, Pin, PinRequest, PinSource, P
 from tokensign.token.private_key import TokenKey, open_decrypters, open_key
 from tokensign.token.protection import Finding, ProtectionReport, Verdict, check_key
 from tokensign.token.quirks import KnownQuirk, Quirk
+from tokensign.token.retirement import retire_key
 from tokensign.token.secret_key import (
     TokenSecretKey,
     generate_secret_key,
@@ -109,6 +111,7 @@ __all__ = [
     "generate_key",
     "generate_secret_key",
     "import_certificate",
+    "import_key",
     "initialize_token",
     "list_certificates",
     "list_keys",
@@ -122,6 +125,7 @@ __all__ = [
     "open_token",
     "parse_pin_source",
     "protection_statement",
+    "retire_key",
     "select_token",
     "try_key",
     "try_secret_key",
