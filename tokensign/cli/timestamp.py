@@ -13,6 +13,7 @@ from tokensign.cli.command import PATH, Cli, Group
 from tokensign.cli.forms import LEVELS, written_as
 from tokensign.cli.inputs import MOMENT
 from tokensign.cli.output import named
+from tokensign.cli.timestamp_reply import reply
 from tokensign.cli.trust import TrustOptions, require_dotted, trust_options
 from tokensign.errors import MalformedError, MessageError, UsageError
 from tokensign.files import STANDARD_STREAM, chunks, open_input, open_output, read_small
@@ -146,6 +147,9 @@ def query(
         },
         on_stderr=output == STANDARD_STREAM,
     )
+
+
+timestamp.add_command(reply)
 
 
 @timestamp.command()
