@@ -112,6 +112,8 @@ def archive_digests(message: SignedData) -> set[Digest]:
     """
     found = set()
     for signer in message.signer_infos:
+        if signer.unsigned_attributes is None:  # nearly always
+            continue
         with suppress(TokensignError):
             for value in unsigned_values(signer, ARCHIVE_TIME_STAMP_V3):
                 found.add(TimestampToken.load(value).info.digest)

@@ -438,7 +438,7 @@ def parse_signed_attributes(encoded: bytes) -> SignedAttributes:
     return SignedAttributes(values)
 
 
-def parse_unsigned_attributes(encoded: bytes) -> list[tuple[str, list[bytes]]]:
+def parse_unsigned_attributes(encoded: bytes) -> list[tuple[str, tuple[bytes, ...]]]:
     """Read unsigned attributes, as `parse_attributes` does.
 
     Raises:
@@ -451,7 +451,7 @@ def parse_unsigned_attributes(encoded: bytes) -> list[tuple[str, list[bytes]]]:
     return found
 
 
-def parse_attributes(encoded: bytes) -> list[tuple[str, list[bytes]]]:
+def parse_attributes(encoded: bytes) -> list[tuple[str, tuple[bytes, ...]]]:
     """Read attributes: each with its type, dotted, and its values, DER.
 
     Args:
@@ -460,11 +460,13 @@ def parse_attributes(encoded: bytes) -> list[tuple[str, list[bytes]]]:
     Raises:
         MalformedError: They are broken.
     """
-    found = []
-    for one in der.elements(encoded):
-        match der.elements(one):
-            case [kind, values] if one[0] == _SEQUENCE and values[0] == _SET:
-                found.append((der.dotted(kind), der.elements(values)))
-            case _:
-                raise MalformedError("an attribute is broken")
-    return found
+    return list(map(_attribute, der.elements(encoded)))
+
+
+@der.remembered(512)  # most are the same in all signatures of a signer
+def _attribute(encoded: bytes) -> tuple[str, tuple[bytes, ...]]:
+    match der.elements(encoded):
+        case [kind, values] if encoded[0] == _SEQUENCE and values[0] == _SET:
+            return der.dotted(kind), tuple(der.elements(values))
+        case _:
+            raise MalformedError("an attribute is broken")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tokensign import der
 from tokensign.errors import MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["SEQUENCE", "SET", "fields", "integer", "octets", "single"]
 
@@ -15,7 +18,7 @@ _INTEGER: Final = 0x02
 _OCTET_STRING: Final = 0x04
 
 
-def single(values: list[bytes], name: str) -> bytes:
+def single(values: Sequence[bytes], name: str) -> bytes:
     """The one value that every attribute of RFC 2634 has (section 1.3.4).
 
     Raises:

@@ -107,7 +107,7 @@ class SentSignature:
                 "the signature does not ask for a receipt",
                 hint="ask with `tokensign mail sign --request-receipt ADDRESS`",
             )
-        types = dict(parse_attributes(signer_info.signed_attributes)).get(CONTENT_TYPE, [])
+        types = dict(parse_attributes(signer_info.signed_attributes)).get(CONTENT_TYPE, ())
         content_type = der.dotted(types[0]) if types else DATA
         signed = der.set_of(*der.elements(signer_info.signed_attributes))  # in DER, as it is signed
         return cls(

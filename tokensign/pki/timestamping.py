@@ -40,6 +40,8 @@ class Material:
             MalformedError: An OtherRevocationInfoFormat is broken.
         """
         found = [entry for message in messages for entry in message.certificates]
+        if not any(message.revocation_choices for message in messages):  # nearly always
+            return cls(tuple(dict.fromkeys([*found, *certificates])))
         crls = [RevocationInfo("crl", entry) for message in messages for entry in message.crls]
         answers = [RevocationInfo("ocsp", entry) for message in messages for entry in message.ocsp_responses]
         return cls(tuple(dict.fromkeys([*found, *certificates])), tuple(dict.fromkeys([*answers, *crls])))
