@@ -62,3 +62,35 @@ def test_verifying_and_encrypting_need_no_token(terminal: Terminal) -> None:
         ("inspect", "signed.p7m"),
     ):
         assert imported(terminal, *command).isdisjoint({"pkcs11", "tokensign.token"})
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "arguments"),
+    [
+        ("uvicorn", "service", ("ca", "serve")),
+        ("starlette", "service", ("ca", "serve")),
+        (
+            "psycopg",
+            "postgresql",
+            ("ca", "list", "--database", "postgresql+psycopg://nobody@localhost/nothing"),
+        ),
+    ],
+)
+def test_library_of_an_extra_that_is_missing_is_named_with_the_way_to_it(
+    terminal: Terminal, library: str, name: str, arguments: tuple[str, ...]
+) -> None:
+    missing = (
+        f"import sys; sys.modules[{library!r}] = None; from tokensign.cli import main; main(sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", missing, *arguments],
+        env=terminal.environment,
+        cwd=terminal.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"this needs {library}" in done.stderr
+    assert f"pip install 'tokensign[{name}]'" in done.stderr

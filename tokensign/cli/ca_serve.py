@@ -117,12 +117,14 @@ def serve(
       tokensign ca serve --listen 0.0.0.0:80 --ocsp-key ocsp --tsa-key tsa --tsa-accuracy 1
     """
     from tokensign.authority import list_authorities, open_authority
-    from tokensign.authority.http import Services, application
-    from tokensign.authority.http_server import HttpServer, address_of, listening
     from tokensign.authority.ocsp_service import OcspService
     from tokensign.authority.publications import Publications
     from tokensign.authority.signing_queue import SigningQueue
+    from tokensign.extras import extra
 
+    with extra("service"):
+        from tokensign.authority.http import Services, application
+        from tokensign.authority.http_server import HttpServer, address_of, listening
     if tsa_policy is not None:
         require_dotted(tsa_policy)
     with contextlib.ExitStack() as stack:

@@ -11,6 +11,7 @@ from sqlalchemy import URL, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from tokensign.errors import ConfigurationError, FileError
+from tokensign.extras import extra
 from tokensign.store.schema import HEAD, revision_of, upgrade
 
 if TYPE_CHECKING:
@@ -146,7 +147,8 @@ def _make_private(file: Path) -> None:
 
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url)
+        with extra("postgresql"):
+            return create_engine(url)
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
