@@ -4,7 +4,10 @@
 
     TokensignError
     ├── UsageError                    2   a call or a configuration that cannot be meant
-    │   └── ConfigurationError
+    │   ├── ConfigurationError
+    │   └── IdempotencyError          2   an Idempotency-Key that was used before
+    │       ├── ConflictError
+    │       └── MismatchError
     ├── TokenError                    3   the token, its module, or a key on it
     │   ├── ModuleError
     │   ├── TokenNotFoundError
@@ -14,6 +17,9 @@
     │   ├── MechanismError
     │   ├── WeakKeyError
     │   ├── AgentError
+    │   ├── LaneError                     a worker process of the signing service
+    │   │   ├── LaneBusyError
+    │   │   └── LaneDownError
     │   └── PinError
     │       ├── PinUnavailableError
     │       ├── PinIncorrectError
@@ -29,6 +35,10 @@
     ├── UntrustedError                1   a certificate that does not lead to a trust anchor
     │   └── PolicyError               1   a certificate, or a mail, that the user's own rules refuse
     ├── SigningError                  1   a fresh signature that its own public key refuses
+    ├── AccessError                   1   what the signing service does not do for whoever asks
+    │   ├── UnauthenticatedError
+    │   ├── ForbiddenError
+    │   └── RateError
     ├── FileError                     5   a file or a stream
     │   └── OutputExistsError
     └── NetworkError                  5   a server that gave no answer, or none that may be taken
@@ -45,17 +55,25 @@ if TYPE_CHECKING:
     from tokensign.report import VerificationReport
 
 __all__ = [
+    "AccessError",
     "AgentError",
     "AmbiguousNameError",
     "BadSignatureError",
     "ConfigurationError",
+    "ConflictError",
     "DecryptionError",
     "FileError",
+    "ForbiddenError",
+    "IdempotencyError",
     "KeyNotFoundError",
+    "LaneBusyError",
+    "LaneDownError",
+    "LaneError",
     "LegacyAlgorithmError",
     "MalformedError",
     "MechanismError",
     "MessageError",
+    "MismatchError",
     "ModuleError",
     "NetworkError",
     "NoRecipientError",
@@ -65,11 +83,13 @@ __all__ = [
     "PinLockedError",
     "PinUnavailableError",
     "PolicyError",
+    "RateError",
     "SigningError",
     "TokenError",
     "TokenNotFoundError",
     "TokenRemovedError",
     "TokensignError",
+    "UnauthenticatedError",
     "UnsupportedError",
     "UntrustedError",
     "UsageError",
@@ -140,6 +160,28 @@ class WeakKeyError(TokenError):
 
 class AgentError(TokenError):
     """The agent is not there, is locked, or is not to be trusted; or a person refused the use of a key."""
+
+
+class LaneError(TokenError):
+    """A lane, the worker process of the signing service that holds a token, does not do what it is asked."""
+
+
+class LaneBusyError(LaneError):
+    """So much waits for the token that this is not taken on, or was not begun in time. Nothing was signed."""
+
+
+class LaneDownError(LaneError):
+    """The lane is down, or ended while it held the request; whether the token did it is not known then.
+
+    Args:
+        message: What happened, and to which lane.
+        retry_after: Seconds after which it is worth to ask again; None where somebody must act first.
+        hint: What the user can do next.
+    """
+
+    def __init__(self, message: str, *, retry_after: int | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class PinError(TokenError):
@@ -232,6 +274,50 @@ class SigningError(TokensignError):
     """
 
     exit_code = 1
+
+
+class AccessError(TokensignError):
+    """The signing service does not do this for whoever asks."""
+
+    exit_code = 1
+
+
+class UnauthenticatedError(AccessError):
+    """Nobody is known by the certificate, token or API key that came with a request, or none came.
+
+    The message is for the operator's log. Whoever asked is told no more than that: which of the checks failed
+    would help to guess.
+    """
+
+
+class ForbiddenError(AccessError):
+    """No grant allows the operation: not for this principal, key, scheme or time."""
+
+
+class RateError(AccessError):
+    """More was asked for in a time than a rate allows.
+
+    Args:
+        message: Which rate.
+        retry_after: Seconds after which the same would be allowed.
+        hint: What the user can do next.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 1.0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class IdempotencyError(UsageError):
+    """An Idempotency-Key was used before, so that the request cannot be taken."""
+
+
+class ConflictError(IdempotencyError):
+    """The request with this Idempotency-Key is still running."""
+
+
+class MismatchError(IdempotencyError):
+    """The request with this Idempotency-Key had another body."""
 
 
 class FileError(TokensignError):

@@ -14,12 +14,9 @@ from tokensign import errors
 from tokensign.agent.protocol import (
     VERSION,
     answer_of,
-    encoded,
     error_answer,
-    octets,
     receive,
     send,
-    text,
 )
 from tokensign.errors import (
     AgentError,
@@ -29,6 +26,7 @@ from tokensign.errors import (
     TokensignError,
     UnsupportedError,
 )
+from tokensign.wire import encoded, octets, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,7 @@ says against whom that protects and against whom not.
 
 - `place`: where the socket lies, in a folder that only its owner can enter; one agent a place.
 - `peer`: who is on the other end, as the kernel knows it.
-- `protocol`: requests, answers and errors as octets; `documents`: keys and parameters in them.
-- `hardening`: no core dump, no debugger, no swap where the system allows it.
+- `protocol`: requests and answers as octets; `documents`: the keys in them.
 - `custody`: the login, until when it lasts, lock and unlock; `confirmation`: a person who is asked each time.
 - `operations`: what a request does; `server`: many connections at a time, each with limits.
 - `client`: `AgentClient`, and the keys behind it: `AgentKey` is a `Signer`, `Decrypter`, `KeyAgreement` and

@@ -9,21 +9,13 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from tokensign.agent.documents import (
-    KeyDocument,
-    name_document,
-    public_key_octets,
-    scheme_document,
-    transport_document,
-)
+from tokensign.agent.documents import KeyDocument, name_document
 from tokensign.agent.peer import peer_of
 from tokensign.agent.place import require_private_folder
 from tokensign.agent.protocol import (
     ANSWER_MAXIMUM,
     REQUEST_MAXIMUM,
     answer_of,
-    encoded,
-    octets,
     receive,
     request_of,
     send,
@@ -32,6 +24,7 @@ from tokensign.algorithms import KEMS
 from tokensign.errors import AgentError, KeyNotFoundError, MalformedError, MechanismError, WeakKeyError
 from tokensign.token.protection import examine
 from tokensign.uri import KeyUri
+from tokensign.wire import encoded, octets, public_key_octets, scheme_document, transport_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

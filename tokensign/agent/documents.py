@@ -1,39 +1,24 @@
-"""Keys, and the parameters of their operations, as they stand in the messages of the agent."""
+"""Keys as they stand in the messages of the agent; `tokensign.wire` has what its operations take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
-
-from tokensign.agent.protocol import encoded, octets, text
-from tokensign.algorithms import DIGESTS, READ_DIGESTS, KeyUsage, signature_scheme
+from tokensign.algorithms import KeyUsage
 from tokensign.certificates import Certificate
-from tokensign.errors import MalformedError, UnsupportedError
-from tokensign.keys import OaepTransport, Pkcs1Transport
+from tokensign.errors import MalformedError
 from tokensign.token import KeyInfo
 from tokensign.uri import KeyUri
+from tokensign.wire import certificates_of, encoded, octets, public_key_octets, public_key_of, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-
-    from tokensign.algorithms import Digest, SignatureScheme
-    from tokensign.keys import KeyTransport
 
 __all__ = [
     "KeyDocument",
     "name_document",
     "name_of",
-    "public_key_octets",
-    "public_key_of",
-    "scheme_document",
-    "scheme_of",
-    "transport_document",
-    "transport_of",
     "usage_of",
 ]
 
@@ -88,40 +73,19 @@ class KeyDocument:
                 id=octets(document, "id"),
                 usages=frozenset(document["usages"]),
                 uri=KeyUri.parse(text(document, "uri")),
-                public_key=public_key_of(document, "public_key") if document["public_key"] else None,
+                public_key=public_key_of(octets(document, "public_key")) if document["public_key"] else None,
                 **{name: document[name] for name in _PLAIN},
             )
             certificate = document["certificate"] and Certificate(octets(document, "certificate"))
             return cls(
                 info,
                 int(document["size"]),
-                _certificates(document["certificates"]),
+                certificates_of(document["certificates"]),
                 certificate,
-                _certificates(document["chain"]),
+                certificates_of(document["chain"]),
             )
         except (KeyError, TypeError, ValueError):
             raise MalformedError("the agent describes a key in another way than is known here") from None
-
-
-def _certificates(entries: list[str]) -> tuple[Certificate, ...]:
-    return tuple(Certificate(octets({"certificate": entry}, "certificate")) for entry in entries)
-
-
-def public_key_octets(public_key: PublicKeyTypes) -> bytes:
-    """SubjectPublicKeyInfo, DER."""
-    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def public_key_of(document: dict[str, Any], name: str) -> PublicKeyTypes:
-    """A field with a public key.
-
-    Raises:
-        MalformedError: There is none.
-    """
-    try:
-        return load_der_public_key(octets(document, name))
-    except (ValueError, UnsupportedAlgorithm):
-        raise MalformedError(f"the field {name} is no public key that can be used") from None
 
 
 def name_document(name: str | Certificate) -> dict[str, str]:
@@ -153,65 +117,3 @@ def usage_of(request: dict[str, Any]) -> KeyUsage | None:
         return KeyUsage(request["usage"]) if request.get("usage") is not None else None
     except ValueError:
         raise MalformedError("the field usage is no usage of a key") from None
-
-
-def scheme_document(scheme: SignatureScheme) -> dict[str, str]:
-    """A signature scheme, by its names."""
-    return {
-        "family": scheme.family,
-        "digest": scheme.digest.name,
-        "parameter_set": scheme.parameter_set,
-    }
-
-
-def scheme_of(request: dict[str, Any]) -> SignatureScheme:
-    """The field `scheme` of a request.
-
-    Raises:
-        MalformedError: There is none.
-        UnsupportedError: It is none that is known.
-    """
-    document = request.get("scheme")
-    if not isinstance(document, dict):
-        raise MalformedError("the field scheme is missing")
-    digest = _digest(document, "digest")
-    return signature_scheme(text(document, "family"), digest, text(document, "parameter_set"))
-
-
-def transport_document(transport: KeyTransport) -> dict[str, str]:
-    """A key transport, by its names."""
-    if isinstance(transport, Pkcs1Transport):
-        return {"kind": "pkcs1"}
-    return {
-        "kind": "oaep",
-        "digest": transport.digest.name,
-        "mgf_digest": transport.mgf_digest.name,
-        "label": encoded(transport.label),
-    }
-
-
-def transport_of(request: dict[str, Any]) -> KeyTransport:
-    """The field `transport` of a request.
-
-    Raises:
-        MalformedError: There is none.
-        UnsupportedError: It is none that is known.
-    """
-    document = request.get("transport")
-    if not isinstance(document, dict):
-        raise MalformedError("the field transport is missing")
-    match text(document, "kind"):
-        case "pkcs1":
-            return Pkcs1Transport()
-        case "oaep":
-            digest, mgf_digest = _digest(document, "digest"), _digest(document, "mgf_digest")
-            return OaepTransport(digest, mgf_digest, octets(document, "label"))
-        case _:
-            raise UnsupportedError("the agent does not know this key transport")
-
-
-def _digest(document: dict[str, Any], name: str) -> Digest:
-    found = (DIGESTS | READ_DIGESTS).get(text(document, name))
-    if found is None:
-        raise UnsupportedError("the agent does not know this digest")
-    return found

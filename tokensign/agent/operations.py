@@ -5,15 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from tokensign.agent.documents import (
-    KeyDocument,
-    name_of,
-    public_key_of,
-    scheme_of,
-    transport_of,
-    usage_of,
-)
-from tokensign.agent.protocol import encoded, octets, require_version, text
+from tokensign.agent.documents import KeyDocument, name_of, usage_of
+from tokensign.agent.protocol import require_version
 from tokensign.errors import AgentError, MalformedError, UnsupportedError
 from tokensign.token import (
     TokenKey,
@@ -26,6 +19,7 @@ from tokensign.token import (
     open_secret_keys,
 )
 from tokensign.token.pin import confirm
+from tokensign.wire import encoded, octets, public_key_of, scheme_of, text, transport_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,9 +40,11 @@ _PRIVATE: Final[Mapping[str, tuple[str, Callable[[TokenKey, dict[str, Any]], byt
     ),
     "unwrap": (
         "decrypt",
-        lambda key, request: key.unwrap(octets(request, "encrypted_key"), transport_of(request)),
+        lambda key, request: key.unwrap(
+            octets(request, "encrypted_key"), transport_of(request.get("transport"))
+        ),
     ),
-    "agree": ("decrypt", lambda key, request: key.agree(public_key_of(request, "peer"))),
+    "agree": ("decrypt", lambda key, request: key.agree(public_key_of(octets(request, "peer")))),
     "decapsulate": ("decrypt", lambda key, request: key.decapsulate(octets(request, "ciphertext"))),
 }
 _SECRET: Final[Mapping[str, tuple[str, Callable[[TokenSecretKey, dict[str, Any]], bytes]]]] = {

@@ -8,31 +8,28 @@ within are base64. On one connection an answer follows each request.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import struct
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from tokensign import errors
-from tokensign.errors import AgentError, MalformedError, TokensignError, UnsupportedError, VerificationError
+from tokensign.errors import AgentError, MalformedError, UnsupportedError
+from tokensign.wire import error_document, error_of
 
 if TYPE_CHECKING:
     import socket
+
+    from tokensign.errors import TokensignError
 
 __all__ = [
     "ANSWER_MAXIMUM",
     "REQUEST_MAXIMUM",
     "VERSION",
     "answer_of",
-    "encoded",
     "error_answer",
-    "octets",
     "receive",
     "request_of",
     "send",
-    "text",
 ]
 
 VERSION: Final = 1
@@ -45,10 +42,6 @@ ANSWER_MAXIMUM: Final = 1 << 24
 """Octets of an answer: all keys of a token with their certificates."""
 
 _LENGTH: Final = struct.Struct(">I")
-_BASE_CLASSES: Final = {  # for errors of an agent that knows more of them
-    kind.exit_code: kind
-    for kind in (errors.UsageError, errors.TokenError, errors.MessageError, errors.FileError)
-}
 
 
 def send(connection: socket.socket, document: dict[str, Any], maximum: int, timeout: float) -> None:
@@ -126,13 +119,7 @@ def request_of(operation: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def error_answer(error: TokensignError) -> dict[str, Any]:
     """The answer that carries an error, without its causes."""
-    told = {
-        "kind": type(error).__name__,
-        "message": error.message,
-        "hint": error.hint,
-        "exit_code": error.exit_code,
-    }
-    return {"version": VERSION, "error": told}
+    return {"version": VERSION, "error": error_document(error)}
 
 
 def answer_of(document: dict[str, Any]) -> dict[str, Any]:
@@ -149,11 +136,7 @@ def answer_of(document: dict[str, Any]) -> dict[str, Any]:
         return result
     if not isinstance(told, dict):
         raise MalformedError("the agent's answer is neither a result nor an error")
-    hint = told.get("hint")
-    kind = getattr(errors, str(told.get("kind")), None)
-    if not (isinstance(kind, type) and issubclass(kind, TokensignError)) or kind is VerificationError:
-        kind = _BASE_CLASSES.get(told.get("exit_code", 0), AgentError)
-    raise kind(str(told.get("message")), hint=str(hint) if hint else None)
+    raise error_of(told, AgentError)
 
 
 def require_version(document: dict[str, Any]) -> None:
@@ -167,32 +150,3 @@ def require_version(document: dict[str, Any]) -> None:
             f"the agent and this program do not speak the same version of their protocol ({VERSION})",
             hint="run `tokensign agent stop`, and start it again",
         )
-
-
-def encoded(value: bytes) -> str:
-    """Octets as they stand in a message."""
-    return base64.b64encode(value).decode("ascii")
-
-
-def octets(document: dict[str, Any], name: str) -> bytes:
-    """A field with octets.
-
-    Raises:
-        MalformedError: There is none.
-    """
-    try:
-        return base64.b64decode(text(document, name), validate=True)
-    except (binascii.Error, ValueError):
-        raise MalformedError(f"the field {name} is not base64") from None
-
-
-def text(document: dict[str, Any], name: str) -> str:
-    """A field with text.
-
-    Raises:
-        MalformedError: There is none.
-    """
-    value = document.get(name)
-    if not isinstance(value, str):
-        raise MalformedError(f"the field {name} is missing, or no text")
-    return value

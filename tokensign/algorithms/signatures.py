@@ -26,6 +26,7 @@ __all__ = [
     "RSASSA_PSS_OID",
     "RSASSA_PSS_SHAKE_OIDS",
     "RSA_PKCS1_OIDS",
+    "SCHEMES",
     "SIGNATURE_FAMILIES",
     "SLH_DSA",
     "ParameterSet",
@@ -148,6 +149,11 @@ class SignatureScheme:
     parameter_set: str = ""
 
     @property
+    def name(self) -> str:
+        """Names it where it is one word: "rsa-pkcs1-sha256", "eddsa-sha512", "ml-dsa-65-sha512"."""
+        return f"{self.parameter_set or self.family}-{self.digest.name}"
+
+    @property
     def prehashed(self) -> bool:
         """Whether the token signs a hash value made on the host, not the message itself."""
         return self.family not in PURE_FAMILIES
@@ -208,6 +214,9 @@ _SCHEMES: Final[dict[tuple[str, str, str], SignatureScheme]] = {
         ),
     )
 }
+SCHEMES: Final[dict[str, SignatureScheme]] = {scheme.name: scheme for scheme in _SCHEMES.values()}
+"""Every scheme in which signatures are made, by `SignatureScheme.name`."""
+
 _DIGEST_HINTS: Final = {
     "eddsa": "Ed25519 goes with sha512, Ed448 with shake256 (RFC 8419)",
     "ml-dsa": "choose sha512, which every parameter set takes (RFC 9882)",

@@ -222,10 +222,10 @@ def _descriptor(cli: Cli) -> list[int]:
 def _serve(cli: Cli, timeout: float, lifetime: float, *, confirm: bool, ready: int | None) -> None:
     """Be the agent."""
     from tokensign.agent.custody import Custody, Limits
-    from tokensign.agent.hardening import harden
     from tokensign.agent.operations import Operations
     from tokensign.agent.place import Claim, default_path
     from tokensign.agent.server import Server
+    from tokensign.token.hardening import harden
 
     memory_locked = harden()
     if ready is not None:

@@ -6,11 +6,13 @@ import contextlib
 import ctypes
 import os
 import resource
+import signal
 import sys
 from typing import Final
 
-__all__ = ["harden"]
+__all__ = ["end_with_parent", "harden"]
 
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)
 _MCL_CURRENT: Final = 1  # mlockall(2)
 _MCL_FUTURE: Final = 2
@@ -38,3 +40,9 @@ def harden() -> bool:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (most, most))
     failed: int = library.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT)
     return not failed
+
+
+def end_with_parent() -> None:
+    """Let this process be killed when the thread that started it ends, where the system can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prctl and /proc
 
 HARDENED = """
 import ctypes, resource, sys
-from tokensign.agent.hardening import harden
+from tokensign.token.hardening import harden
 locked = harden()
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMIT_CORE), locked, flush=True)
 sys.stdin.read()
