@@ -17,9 +17,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import insert, select, text
 
 from tokensign.errors import ConfigurationError, FileError
-from tokensign.store import Store
+from tokensign.store import Store, service_tables
 from tokensign.store.schema import HEAD, migrations
-from tokensign.store.tables import CONTACTS, METADATA
+from tokensign.store.tables import CONTACTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ def test_the_steps_lead_to_the_declared_tables(place: Path) -> None:
     assert ScriptDirectory.from_config(migrations()).get_heads() == [HEAD]
     with Store(place) as store, store.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, METADATA) == []
+        assert compare_metadata(context, service_tables.METADATA) == []
         assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
 
 

@@ -148,7 +148,7 @@ def _make_private(file: Path) -> None:
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
         with extra("postgresql"):
-            return create_engine(url)
+            return create_engine(url, pool_pre_ping=True)  # a server that was started again is used again
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "migrations", "revision_of", "upgrade"]
 
-HEAD: Final = "0002"
+HEAD: Final = "0004"
 """The newest step in `migrations/versions`; named here, so that alembic is loaded only where it is needed."""
 
 

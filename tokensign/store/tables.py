@@ -1,4 +1,4 @@
-"""The tables of all databases of tokensign. A change here needs a step in `migrations/versions`."""
+"""The tables of contacts and certificate authorities. A change here needs a step in `migrations/versions`."""
 
 from __future__ import annotations
 
