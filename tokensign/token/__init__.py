@@ -32,7 +32,8 @@ The modules, from the bottom: `cryptoki` (direct calls), `failures` (what they m
 recovery), `opening`, `administration`; then `attributes`, `public_key`, `objects`, `choosing`, `protection`,
 `attestation`, `generation`, `importing`, `key_import`, `retirement`, `deletion`; then `mechanisms`, `pss`,
 `oaep`, `shared_secret` (the operations), `capabilities` (what a token can do) and `trials`; then
-`key_access`, `signing`, `decryption`, `private_key`, `secret_key`.
+`key_access`, `signing`, `decryption`, `private_key`, `secret_key`. `lane` is the worker process of the
+signing service; `hardening` keeps the memory of a process that has a PIN away from others and out of files.
 """
 
 from tokensign.token.administration import change_pin, change_so_pin, initialize_token, unblock_pin
