@@ -11,7 +11,9 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", ["agent", "large_files", "mail", "ocsp", "signing", "verifying"])
+@pytest.mark.parametrize(
+    "name", ["agent", "journal", "large_files", "mail", "ocsp", "service", "signing", "verifying"]
+)
 def test_benchmark_starts(name: str) -> None:
     command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)

@@ -98,7 +98,7 @@ def test_unknown_setting_is_refused_and_the_known_ones_are_listed(tmp_path: Path
         load_settings(write(tmp_path, 'tokne = "acme"'))
     assert caught.value.hint == (
         "settings are: module, token, pin-source, trust, stores, policy, revocation, "
-        "require-non-extractable, agent, token-timeout, contacts, database, mail, gateway"
+        "require-non-extractable, agent, token-timeout, contacts, database, mail, gateway, service, remote"
     )
 
 
@@ -197,3 +197,13 @@ folder = "state"
     assert settings.folder == tmp_path
     with pytest.raises(ConfigurationError, match="'smtp' is not a setting"):
         load_settings(write(tmp_path, '[mail]\nsmtp = "x"'))
+
+
+def test_remote_service_has_its_credentials_beside_the_file(tmp_path: Path) -> None:
+    table = '[remote]\nurl = "https://signing.acme.example"\nkey = "alice.key"\ntoken-source = "file:token"\n'
+    remote = load_settings(write(tmp_path, table)).remote
+    assert remote.url == "https://signing.acme.example"
+    assert (remote.key, remote.token_source) == (tmp_path / "alice.key", f"file:{tmp_path / 'token'}")
+    assert (remote.certificate, remote.ca) == (None, None)
+    with pytest.raises(ConfigurationError, match="the service has no url"):
+        load_settings(write(tmp_path, '[remote]\nkey = "alice.key"\n'))

@@ -35,6 +35,15 @@ The file is TOML, `config.toml` in the user's configuration folder or named by -
 
     [gateway]                             # `mail gateway`; docs/gateway.md has what stands in it
 
+    [service]                             # `serve`; docs/service.md has what stands in it
+
+    [remote]                              # the credentials for --service
+    url = "https://signing.acme.example"
+    certificate = "alice.pem"
+    key = "alice.key"
+    ca = "acme-ca.pem"                    # of the service's certificate; without it the system's CAs
+    token-source = "keyring:signing"      # of an API key or a token, instead of the certificate or with it
+
 Paths in it are relative to its folder. A key that is not known is an error, so that no typing mistake
 weakens anything.
 """
@@ -65,6 +74,7 @@ __all__ = [
     "TEXT",
     "MailSettings",
     "PolicySettings",
+    "RemoteSettings",
     "RevocationSettings",
     "Settings",
     "StoreSettings",
@@ -103,10 +113,13 @@ _KEYS: Final = {
     "database": TEXT,
     "mail": TABLE,
     "gateway": TABLE,
+    "service": TABLE,
+    "remote": TABLE,
 }
 _STORE_KEYS: Final = {"files": LIST, "password-source": TEXT}
 _POLICY_KEYS: Final = {"initial": LIST, "explicit": FLAG, "inhibit-any": FLAG, "inhibit-mapping": FLAG}
 _REVOCATION_KEYS: Final = {"mode": TEXT, "fetch": FLAG, "allow-private": LIST}
+_REMOTE_KEYS: Final = {"url": TEXT, "certificate": TEXT, "key": TEXT, "ca": TEXT, "token-source": TEXT}
 _MAIL_KEYS: Final = {"submission": TEXT, "imap": TEXT, "password-source": TEXT, "trust": LIST}
 
 
@@ -173,6 +186,25 @@ class MailSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteSettings:
+    """A signing service whose keys are used, and by what it knows who asks.
+
+    Attributes:
+        url: Of the service; the credentials are shown to no other. None: there is no service.
+        certificate: A client certificate, PEM, or None.
+        key: Its private key, PEM, or None.
+        ca: The CAs of the service's certificate, PEM; None: those of the system.
+        token_source: Where an API key or a token comes from, or None.
+    """
+
+    url: str | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+    token_source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a configuration file says.
 
@@ -194,6 +226,8 @@ class Settings:
             `default_database_path`.
         mail: The servers that mail is sent and fetched with.
         gateway: The table of the gateway as it stands, which `tokensign.gateway.policy` reads.
+        service: The table of the signing service as it stands, which `tokensign.service.settings` reads.
+        remote: The signing service whose keys are used with --service.
         folder: The folder of the file, to which paths are relative.
     """
 
@@ -211,6 +245,8 @@ class Settings:
     database: str | None = None
     mail: MailSettings = field(default_factory=MailSettings)
     gateway: Mapping[str, Any] = field(default_factory=dict)
+    service: Mapping[str, Any] = field(default_factory=dict)
+    remote: RemoteSettings = field(default_factory=RemoteSettings)
     folder: Path = field(default=Path(), compare=False)
 
 
@@ -283,6 +319,8 @@ def load_settings(path: Path | None = None) -> Settings:
         database=_database(content.get("database"), folder),
         mail=_mail(content.get("mail", {}), folder, file),
         gateway=content.get("gateway", {}),
+        service=content.get("service", {}),
+        remote=_remote(content.get("remote", {}), folder, file),
         folder=folder,
     )
 
@@ -374,6 +412,18 @@ def _mail(table: dict[str, Any], folder: Path, file: Path) -> MailSettings:
         imap=table.get("imap"),
         password_source=_source(table.get("password-source"), folder),
         trust=tuple(_path(entry, folder) for entry in table.get("trust", ())),
+    )
+
+
+def _remote(table: dict[str, Any], folder: Path, file: Path) -> RemoteSettings:
+    where = f"{file}: [remote]:"
+    check_table(table, _REMOTE_KEYS, where)
+    if table and "url" not in table:
+        raise ConfigurationError(f"{where} the service has no url", hint='write url = "https://HOST:PORT"')
+    return RemoteSettings(
+        url=table.get("url"),
+        token_source=_source(table.get("token-source"), folder),
+        **{name: _path(table[name], folder) for name in ("certificate", "key", "ca") if name in table},
     )
 
 

@@ -158,10 +158,12 @@ def kill_again_and_again(people: People, place: str, times: int, folder: Path) -
     chance = random.Random(20260601)  # noqa: S311 - moments, not keys
     told, published = Told(), 0
     crl_file = folder / "people.crl"
-    for _ in range(times):
+    for turn in range(3 * times):
+        if turn >= times and told.issued and told.revoked:  # on a busy machine it takes more, and longer ones
+            break
         process, reading = start(issue_and_revoke(people, place, crl_file))
         assert select.select([reading], [], [], PATIENCE)[0], "the process does not begin"
-        time.sleep(chance.uniform(0, WORK_SECONDS))
+        time.sleep(chance.uniform(0, WORK_SECONDS * (1 + turn // times)))
         os.kill(process, signal.SIGKILL)
         assert os.WIFSIGNALED(end(process, reading, told)), "the process ended before it was killed"
         if crl_file.exists():

@@ -53,7 +53,9 @@ def test_commands_are_those_of_the_contract() -> None:
         "ca init", "ca request", "ca adopt", "ca renew-ca", "ca cross", "ca issue", "ca renew", "ca revoke",
         "ca release", "ca crl", "ca list", "ca show", "ca serve",
         "ra submit", "ra challenge", "ra verify", "ra list", "ra show", "ra approve", "ra reject", "ra issue",
-        "agent start", "agent status", "agent lock", "agent unlock", "agent stop",
+        "grant add", "grant list", "grant revoke", "grant identify", "grant show", "grant key",
+        "grant revoke-key", "grant limit", "audit verify", "audit export", "audit checkpoint",
+        "agent start", "agent status", "agent lock", "agent unlock", "agent stop", "serve",
     }  # fmt: skip
 
 

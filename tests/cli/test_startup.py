@@ -69,6 +69,7 @@ def test_verifying_and_encrypting_need_no_token(terminal: Terminal) -> None:
     [
         ("uvicorn", "service", ("ca", "serve")),
         ("starlette", "service", ("ca", "serve")),
+        ("fastapi", "service", ("serve", "--dev")),
         (
             "psycopg",
             "postgresql",

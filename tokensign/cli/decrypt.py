@@ -12,6 +12,7 @@ from tokensign.cli.command import PATH, PIN_SOURCE, Cli, Command
 from tokensign.cli.decryption_keys import recipient_keys
 from tokensign.cli.inputs import described, open_holder, password_from, secret_key_from
 from tokensign.cli.output import named
+from tokensign.cli.remote import decrypt_remotely, service_option
 from tokensign.cms.authenticated import AUTHENTICATED_DATA
 from tokensign.cms.compressed import COMPRESSED_DATA
 from tokensign.cms.content_info import (
@@ -64,6 +65,7 @@ class _Keys:
 @click.option("--all-layers", is_flag=True, help="Open messages inside messages, too.")
 @click.option("--legacy", is_flag=True, help="Accept the algorithms of old messages.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@service_option
 @click.pass_obj
 def decrypt(
     cli: Cli,
@@ -76,6 +78,7 @@ def decrypt(
     all_layers: bool,
     legacy: bool,
     force: bool,
+    service: str | None,
 ) -> None:
     """Decrypt INPUT with a key on a token, found by the certificates and identifiers there, or a password.
 
@@ -90,11 +93,17 @@ def decrypt(
     Examples:
       tokensign decrypt contract.pdf.p7m -o contract.pdf
       tokensign decrypt mail.eml --key bob -o -
+      tokensign decrypt contract.p7m --key acme/alice --service https://signing.acme.example -o contract
       tokensign decrypt contract.pdf.p7m --password-source prompt -o contract.pdf
       tokensign decrypt backup.tar.p7m --secret-key-source file:key -o backup.tar
     """
     from tokensign.smime.unwrap import open_message
 
+    if service is not None:
+        if password_source or secret_key_source or content or all_layers or legacy:
+            raise UsageError("--service goes with --key, -o and --force only")
+        decrypt_remotely(cli, service, source, key, output, force=force)
+        return
     if secret_key_source and all_layers:
         raise UsageError("--secret-key-source opens one layer, and --all-layers was given")
     if content is not None and all_layers:

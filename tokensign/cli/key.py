@@ -12,6 +12,7 @@ from tokensign.cli.expiry import expiring_option, warn_of_expiry
 from tokensign.cli.inputs import confirm, find_signer, key_name, open_token
 from tokensign.cli.key_life import destroy, import_, retire
 from tokensign.cli.output import named
+from tokensign.cli.remote import list_remotely, service_option
 from tokensign.errors import UsageError
 from tokensign.files import STANDARD_STREAM, open_output
 
@@ -84,9 +85,10 @@ def generate(cli: Cli, label: str, kind: str, usage: str | None, identifier: str
 
 @key.command("list")
 @expiring_option
+@service_option
 @click.pass_obj
-def list_keys(cli: Cli, expiring: int | None) -> None:
-    """List the private keys and AES keys on a token.
+def list_keys(cli: Cli, expiring: int | None, service: str | None) -> None:
+    """List the private keys and AES keys on a token, or at a service.
 
     A note tells which keys were not born on the token, and which are retired: they sign no more, though a
     certificate of theirs is for signatures.
@@ -95,9 +97,15 @@ def list_keys(cli: Cli, expiring: int | None) -> None:
     Examples:
       tokensign key list --token acme
       tokensign key list --expiring 30
+      tokensign key list --service https://signing.acme.example
     """
     from tokensign import token as tokens
 
+    if service is not None:
+        if expiring is not None:
+            raise UsageError("--expiring is for the keys on a token here")
+        list_remotely(cli, service)
+        return
     with open_token(cli) as token:
         keys = tokens.list_keys(token) + tokens.list_secret_keys(token)
         stored = tokens.list_certificates(token)

@@ -19,6 +19,8 @@ _COMMANDS: Final = {
     "cert": ("tokensign.cli.cert", "cert", "Request, import and export certificates."),
     "ca": ("tokensign.cli.ca", "ca", "Issue and revoke certificates, as a certificate authority."),
     "ra": ("tokensign.cli.ra", "ra", "Take requests for certificates, and decide on them."),
+    "grant": ("tokensign.cli.grant", "grant", "Tell who may use the signing service, and for what."),
+    "audit": ("tokensign.cli.audit", "audit", "Verify and export the audit log of the signing service."),
     "agent": ("tokensign.cli.agent", "agent", "Keep a login open, so that the PIN is asked for once."),
     "sign": ("tokensign.cli.sign", "sign", "Sign a file."),
     "verify": ("tokensign.cli.verify", "verify", "Verify a signature."),
@@ -33,6 +35,7 @@ _COMMANDS: Final = {
     "contacts": ("tokensign.cli.contacts", "contacts", "Look after the certificates of correspondents."),
     "openpgp": ("tokensign.cli.openpgp", "openpgp", "Sign and decrypt OpenPGP."),
     "certs": ("tokensign.cli.certs", "certs", "Put certificates into a message, or take them out."),
+    "serve": ("tokensign.cli.serve", "serve", "Run the signing service."),
     "inspect": ("tokensign.cli.inspect", "inspect", "Tell what is in a message or certificate."),
 }
 

@@ -18,10 +18,10 @@ from tokensign.cli.inputs import (
     announce_pins,
     default_output,
     described,
-    find_signer,
     read_certificates,
 )
 from tokensign.cli.output import named
+from tokensign.cli.remote import find_signers, service_option
 from tokensign.cli.timestamp import extension_means
 from tokensign.cli.trust import TrustOptions, trust_options
 from tokensign.errors import BadSignatureError, UsageError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from tokensign.cli.holder import HeldKey
+    from tokensign.cli.remote import SigningKey
     from tokensign.cms.content_info import Content
     from tokensign.cms.signed import SigningOptions
     from tokensign.cms.signed_data import SignedData, SignerInfo
@@ -83,6 +83,7 @@ __all__ = ["sign"]
 @click.option("--no-certificates", is_flag=True, help="Leave the certificates out of the message.")
 @click.option("--check/--no-check", default=True, help="Verify each fresh signature (default), or not.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@service_option
 @trust_options
 @click.pass_obj
 def sign(
@@ -105,6 +106,7 @@ def sign(
     no_certificates: bool,
     check: bool,
     force: bool,
+    service: str | None,
     trusting: TrustOptions,
 ) -> None:
     """Sign INPUT with a key on a token. The result is a CMS message (RFC 5652).
@@ -127,6 +129,7 @@ def sign(
       tokensign sign contract.pdf --key alice --scheme rsa-pss --form pem -o contract.pem
       tokensign sign contract.pdf --key bob --add-to contract.pdf.p7s -o both.p7s
       tokensign sign contract.pdf --key notary --countersign contract.pdf.p7s -o witnessed.p7s
+      tokensign sign contract.pdf --key acme/alice --service https://signing.acme.example
       tokensign sign contract.pdf --key alice --level b-lta --tsa http://tsa.example --trust ca.pem
     """
     from tokensign import algorithms
@@ -151,7 +154,7 @@ def sign(
         content = stack.enter_context(open_input(source))
         destination = stack.enter_context(open_output(target, force=force))
         action = f"sign {described(source, content)}"
-        signers = [stack.enter_context(find_signer(cli, name, action=action)) for name in keys]
+        signers = stack.enter_context(find_signers(cli, keys, service, action=action))
         announce_pins(cli, signers, "signature")
         watched = stack.enter_context(cli.output.progress(content, f"signing {source}"))
         if changed:
@@ -194,7 +197,7 @@ def _check_together(
 
 def _sign_plain(
     content: BinaryIO,
-    signers: Sequence[HeldKey],
+    signers: Sequence[SigningKey],
     output: BinaryIO,
     options: SigningOptions,
     *,
@@ -239,7 +242,7 @@ def _raising(
 
 def _sign_smime(
     content: BinaryIO,
-    signers: Sequence[HeldKey],
+    signers: Sequence[SigningKey],
     destination: BinaryIO,
     options: SigningOptions,
     raising: Callable[[BinaryIO, BinaryIO], AbstractContextManager[BinaryIO]],
@@ -280,7 +283,7 @@ def _read_existing(stack: contextlib.ExitStack, name: str) -> SignedData:
 
 def _add(
     message: SignedData,
-    signers: Sequence[HeldKey],
+    signers: Sequence[SigningKey],
     content: BinaryIO,
     output: BinaryIO,
     options: SigningOptions,
@@ -299,7 +302,7 @@ def _add(
 def _countersign(
     message: SignedData,
     number: str | None,
-    signers: Sequence[HeldKey],
+    signers: Sequence[SigningKey],
     content: BinaryIO,
     output: BinaryIO,
     options: SigningOptions,
@@ -358,7 +361,13 @@ def _require_signed(message: SignedData, content: BinaryIO) -> None:
 
 
 def _report(
-    cli: Cli, target: str, signers: Sequence[HeldKey], options: SigningOptions, *, attached: bool, form: str
+    cli: Cli,
+    target: str,
+    signers: Sequence[SigningKey],
+    options: SigningOptions,
+    *,
+    attached: bool,
+    form: str,
 ) -> None:
     from tokensign.cms.signed import schemes_of
 

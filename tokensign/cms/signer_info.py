@@ -121,8 +121,23 @@ class SignerInfoTemplate:
             SigningError: The fresh signature does not verify.
             TokenError: The token failed.
         """
-        attributes = self._attributes.encode(message_digest, moment)
-        signature = self.signer.sign(attributes, self.scheme)
+        attributes = self.signed_attributes(message_digest, moment)
+        return self.signer_info(attributes, self.signer.sign(attributes, self.scheme))
+
+    def signed_attributes(self, message_digest: bytes, moment: datetime) -> bytes:
+        """What is signed, DER; `sign` has the arguments."""
+        return self._attributes.encode(message_digest, moment)
+
+    def signer_info(self, attributes: bytes, signature: bytes) -> bytes:
+        """A SignerInfo, DER.
+
+        Args:
+            attributes: From `signed_attributes`.
+            signature: The signature over them.
+
+        Raises:
+            SigningError: The fresh signature does not verify.
+        """
         if self._check:
             self._require_valid(signature, attributes)
         octets = der.header(0x04, len(signature))
