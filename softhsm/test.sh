@@ -7,7 +7,7 @@
 # run; then coverage is shown but not judged. A whole run writes docs/interop.md and docs/modules.md anew and
 # prints the latter, the table of what each module can do. Safe to repeat; when all is there it needs no network.
 # What of Debian's coming release cannot be had is left out, and the tests that need it are skipped by name. After a
-# whole run a minute of fuzzing (with --full ten).
+# whole run half a minute of fuzzing (with --full ten).
 
 # shellcheck source=softhsm/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -84,7 +84,7 @@ fuzz() {
     TMPDIR=$PWD PYTHONPATH=$repository python -m fuzz.read_message "-max_total_time=$fuzz_seconds" -timeout=5 -verbosity=0)
 }
 
-fuzz_seconds=60
+fuzz_seconds=30
 options=(--numprocesses 2 --maxschedchunk 2 --cov)
 if [[ ${1-} == --full ]]; then
   shift

@@ -30,7 +30,13 @@ LATER = timedelta(days=20_000)
 STEP = 16  # of a message of some 6,000 octets, whose keys are others each time
 
 
-@pytest.fixture(params=["archived", "renewed by another TSA", "archived by a TSA of another CA"])
+@pytest.fixture(
+    params=[
+        "archived",
+        pytest.param("renewed by another TSA", marks=pytest.mark.full),
+        pytest.param("archived by a TSA of another CA", marks=pytest.mark.full),
+    ]
+)
 def archived(world: World, request: pytest.FixtureRequest) -> bytes:
     message = world.raised(Level.B_LTA if "renewed" in request.param else Level.B_LT)
     if request.param == "archived":

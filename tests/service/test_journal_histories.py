@@ -108,6 +108,6 @@ def test_histories(tmp_path: Path) -> None:
     Histories.folder = tmp_path
     machine = Histories.TestCase
     machine.settings = settings(
-        max_examples=40, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
     )
     machine().runTest()

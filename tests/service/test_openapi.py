@@ -24,7 +24,7 @@ CHECKS = (
 )
 
 
-@pytest.mark.parametrize("examples", [5, pytest.param(300, marks=pytest.mark.full)])
+@pytest.mark.parametrize("examples", [2, pytest.param(300, marks=pytest.mark.full)])
 def test_schemathesis_finds_nothing(service: RunningService, examples: int, tmp_path: Path) -> None:
     folder = service.place.folder
     (tmp_path / "config.toml").write_text(f'[parameters]\n"path.key" = "{service.key("rsa:2048")}"\n')
