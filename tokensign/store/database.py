@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.engine.interfaces import IsolationLevel
 
 __all__ = ["BUSY_SECONDS", "Store"]
 
 BUSY_SECONDS: Final = 30  # that a process waits for others; their transactions take milliseconds each
 _UPGRADE_LOCK: Final = 0x746F6B656E736967  # "tokensig"; others do not lock it by chance
-_WRITES: Final = "tokensign_writes"  # an execution option of a connection: its transactions will write
 
 
 class Store:
@@ -62,12 +62,7 @@ class Store:
         Raises:
             FileError: The database fails.
         """
-        options = {"isolation_level": "REPEATABLE READ"} if self._is_postgresql else {}
-        with (
-            self._errors(),
-            self._engine.connect() as connection,
-            connection.execution_options(**options).begin(),
-        ):
+        with self._transaction("REPEATABLE READ", "BEGIN") as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -81,12 +76,7 @@ class Store:
         Raises:
             FileError: The database fails, or another process held it for longer than BUSY_SECONDS.
         """
-        options: dict[str, Any] = {"isolation_level": "READ COMMITTED"} if self._is_postgresql else {}
-        with (
-            self._errors(),
-            self._engine.connect() as connection,
-            connection.execution_options(**options, **{_WRITES: True}).begin(),
-        ):
+        with self._transaction("READ COMMITTED", "BEGIN IMMEDIATE") as connection:
             yield connection
 
     def close(self) -> None:
@@ -98,6 +88,17 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextlib.contextmanager
+    def _transaction(self, level: IsolationLevel, begin: str) -> Iterator[Connection]:
+        """A transaction of an isolation level on PostgreSQL; on SQLite, of the statement that begins it."""
+        with self._errors(), self._engine.connect() as connection:
+            if self._is_postgresql:
+                connection.execution_options(isolation_level=level)
+            with connection.begin():
+                if not self._is_postgresql:  # a writer that has read before is refused without waiting
+                    connection.exec_driver_sql(begin)
+                yield connection
 
     def _bring_up_to_date(self) -> None:
         with self.reading() as connection:
@@ -151,18 +152,11 @@ def _engine(url: URL) -> Engine:
             return create_engine(url, pool_pre_ping=True)  # a server that was started again is used again
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", _begin)
     return engine
 
 
 def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 - sqlite3's, through SQLAlchemy
-    """Leave transactions to `_begin`, because sqlite3 would begin them late and not around changed tables."""
+    """Leave transactions to `Store`: sqlite3 would begin them late, and not around changed tables."""
     connection.isolation_level = None
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
         connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    """A writer takes its lock at once: one that has read before would be refused without waiting."""
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
