@@ -1,7 +1,7 @@
 # ruff: noqa: T201 - a benchmark prints what it measured
 """Signatures a second through `tokensign serve`, beside the raw token loop, in turns.
 
-    python -m benchmarks.service [--rounds N] [--seconds S] [--plain]
+    python -m benchmarks.service [--rounds N] [--seconds S] [--clients N] [--plain] [--case N]
 
 All processes are on this machine: the clients, the service, its lanes. Grants are checked, and the audit is
 on the disk before a signature leaves. The raw loop signs a ready hash value in one process and does nothing
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -67,9 +67,9 @@ class Case:
 
 
 CASES = (
-    Case("rsa:2048", 1, 1, 16),
-    Case("rsa:2048", 2, 1, 16),
-    Case("ec:p256", 1, 1, 32),
+    Case("rsa:2048", 1, 1, 64),
+    Case("rsa:2048", 2, 1, 64),
+    Case("ec:p256", 1, 1, 64),
     Case("ec:p256", 1, 100, 8),
 )
 
@@ -167,13 +167,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="turns of each (default: 5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a turn (default: 3)")
+    parser.add_argument("--clients", type=int, help="that ask at once (default: as many as fill the service)")
     parser.add_argument("--plain", action="store_true", help="API keys without TLS instead of certificates")
     parser.add_argument("--case", type=int, action="append", help="only the case of this number, from 0")
     arguments = parser.parse_args()
     with throwaway_token() as token, tempfile.TemporaryDirectory() as folder:
         place = Place(token, Path(folder), plain=arguments.plain)
         raw = dict(_raw_loops(token))
-        for case in [CASES[number] for number in arguments.case or range(len(CASES))]:
+        chosen = [CASES[number] for number in arguments.case or range(len(CASES))]
+        for case in [replace(one, clients=arguments.clients or one.clients) for one in chosen]:
             with place.service(case.workers) as target:
                 load = Load(target, [place.request(case.spec, case.digests) for _ in range(16)])
                 load.run(case.clients, 1.0)  # until everything is warm

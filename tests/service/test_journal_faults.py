@@ -119,6 +119,22 @@ async def test_a_full_disk_lets_nothing_go_on(store: Store) -> None:
     assert verify_store(store).unfinished == ()
 
 
+async def test_nobody_waits_for_ever_for_a_database_that_is_held(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokensign.service.journal.RECORD_SECONDS", 0.3)
+    async with running(store) as journal:
+        with store.writing():  # as a process that hangs in its transaction
+            waiting = [asyncio.ensure_future(begin(journal)) for _ in range(3)]
+            await asyncio.sleep(0.15)
+            waiting += [asyncio.ensure_future(begin(journal)) for _ in range(3)]
+            done, pending = await asyncio.wait(waiting, timeout=5)
+            assert not pending
+            assert all("for 0.3 seconds" in str(one.exception()) for one in done)
+        assert await begin(journal)
+    assert len(outcomes(store)) == 6, "what was recorded after all is given up on record"
+
+
 async def test_a_damaged_tree_is_not_appended_to(store: Store) -> None:
     async with running(store) as journal:
         await journal.finish(await begin(journal), {})

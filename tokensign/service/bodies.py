@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from tokensign.files import spool
+from tokensign.service.header import header_field
 from tokensign.service.problems import INVALID, MEDIA, TIMEOUT, TOO_LARGE, Problem, invalid
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ async def receive(request: Request, maximum: int) -> AsyncIterator[bytes]:
     Raises:
         Problem: It is too large, too slow, or cut off.
     """
-    declared = request.headers.get("content-length", "")
+    declared = header_field(request, b"content-length") or ""
     if declared.isascii() and declared.isdigit() and int(declared) > maximum:
         raise _too_large(maximum)
     size = 0
@@ -113,7 +114,8 @@ def require_media_type(request: Request, *wanted: str) -> None:
     Raises:
         Problem: It is.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in wanted:
+    media_type = header_field(request, b"content-type") or ""
+    if media_type.partition(";")[0].strip().lower() not in wanted:
         raise Problem(MEDIA, f"the media type must be {' or '.join(wanted)}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tokensign.service.header import header_field
 from tokensign.service.principals import Credentials
 from tokensign.service.problems import NOT_FOUND, Problem
 
@@ -73,7 +74,7 @@ class Context:
             FileError: The database fails.
         """
         certificate = request.scope["extensions"][CLIENT_CERTIFICATE]["der"]
-        credentials = Credentials(certificate, request.headers.get("authorization"))
+        credentials = Credentials(certificate, header_field(request, b"authorization"))
         principal = await self.principals.identify(credentials)
         request.state.facts["principal"] = principal.name
         return principal

@@ -13,6 +13,7 @@ import re
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from tokensign.audit.leaves import encode_leaf, timestamp
@@ -34,9 +35,11 @@ ANSWER_SIZE_MAXIMUM: Final = 1 << 20
 RECORD_SECONDS: Final = 10.0
 """That a request waits for its record: for a database that was started again, not for one that is gone."""
 _TOGETHER: Final = 500  # in a transaction, so that none is long
-_GATHER_SECONDS: Final = 0.001
-"""Between two transactions. Each costs half a millisecond of processor time, whatever it holds: a service
-with much to do gains by larger ones, and one with little hardly notices."""
+_GATHER_SECONDS: Final = 0.00025
+"""Between two transactions, for each operation that runs. A transaction costs half a millisecond of processor
+time, whatever it holds: a service with much to do gains by larger ones, and one with little does not wait."""
+_GATHER_MAXIMUM: Final = 0.005
+"""Seconds: a tenth of the time that so many operations wait for their token anyway."""
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 _log: Final = logging.getLogger(__name__)
@@ -48,6 +51,7 @@ class _Waiting:
 
     entry: Intent | Outcome
     recorded: asyncio.Future[Begun | Replay | None]
+    give_up_at: float
 
 
 class Journal:
@@ -61,6 +65,8 @@ class Journal:
     def __init__(self, store: Store, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self._records = JournalRecords(store, lease_seconds)
         self._waiting: deque[_Waiting] = deque()
+        self._recording: list[_Waiting] = []
+        self._alarm: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._interval = lease_seconds / 3  # two may fail before the lease ends
         self._stopping = False
@@ -83,6 +89,8 @@ class Journal:
         for task in self._tasks[1:]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._alarm is not None:
+            self._alarm.cancel()
         with contextlib.suppress(FileError):  # then the lease ends by itself
             await self._in_thread(self._records.close)
         self._thread.shutdown()
@@ -131,7 +139,7 @@ class Journal:
                 "intent": dict(intent),
             }
         )
-        result = await self._recorded(Intent(principal.name, idempotency_key, body_hash, leaf))
+        result = await self._put(Intent(principal.name, idempotency_key, body_hash, leaf))
         assert result is not None  # noqa: S101 - for the type: only outcomes have no result
         return result
 
@@ -152,29 +160,36 @@ class Journal:
         """
         if response is not None and len(response) > ANSWER_SIZE_MAXIMUM:
             response = None
-        await self._recorded(Outcome(begun, outcome_leaf(begun.id, outcome), status, response))
+        await self._put(Outcome(begun, outcome_leaf(begun.id, outcome), status, response))
 
     def abandon(self, begun: Begun, reason: str) -> None:
         """Record that an operation ended without an outcome, as soon as that can be done; does not wait."""
         leaf = outcome_leaf(begun.id, {"result": "abandoned", "reason": reason})
         self._put(Outcome(begun, leaf, 0, None)).add_done_callback(_log_failure)
 
-    async def _recorded(self, entry: Intent | Outcome) -> Begun | Replay | None:
-        recorded = self._put(entry)
-        alarm = asyncio.get_running_loop().call_later(RECORD_SECONDS, _give_up, recorded)
-        try:
-            return await recorded
-        finally:
-            alarm.cancel()
-
     def _put(self, entry: Intent | Outcome) -> asyncio.Future[Begun | Replay | None]:
-        recorded: asyncio.Future[Begun | Replay | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        recorded: asyncio.Future[Begun | Replay | None] = loop.create_future()
         if self._stopping:
             recorded.set_exception(FileError("the service stops"))
-        else:
-            self._waiting.append(_Waiting(entry, recorded))
-            self._wake.set()
+            return recorded
+        waiting = _Waiting(entry, recorded, loop.time() + RECORD_SECONDS)
+        self._waiting.append(waiting)
+        self._wake.set()
+        if self._alarm is None:
+            self._alarm = loop.call_at(waiting.give_up_at, self._give_up)
         return recorded
+
+    def _give_up(self) -> None:
+        """Answer those who have waited for too long; the next alarm is for the oldest of the others."""
+        loop = asyncio.get_running_loop()
+        self._alarm = None
+        for one in chain(self._recording, self._waiting):
+            if one.give_up_at > loop.time():
+                self._alarm = loop.call_at(one.give_up_at, self._give_up)
+                return
+            if not one.recorded.done():
+                one.recorded.set_exception(_late())
 
     async def _write(self) -> None:
         while self._waiting or not self._stopping:
@@ -184,9 +199,10 @@ class Journal:
                 self._wake.clear()
             if group:
                 await self._record(group)
-                await asyncio.sleep(_GATHER_SECONDS)
+                await asyncio.sleep(min(_GATHER_SECONDS * self._records.running, _GATHER_MAXIMUM))
 
     async def _record(self, group: list[_Waiting]) -> None:
+        self._recording = group
         intents = [one for one in group if isinstance(one.entry, Intent)]
         outcomes = [one for one in group if isinstance(one.entry, Outcome)]
         try:
@@ -233,14 +249,11 @@ def _unrecorded(error: Exception) -> FileError:
     )
 
 
-def _give_up(recorded: asyncio.Future[Begun | Replay | None]) -> None:
-    if not recorded.done():
-        recorded.set_exception(
-            FileError(
-                f"nothing could be recorded for {RECORD_SECONDS:g} seconds",
-                hint="see whether the database is there and its disk has room",
-            )
-        )
+def _late() -> FileError:
+    return FileError(
+        f"nothing could be recorded for {RECORD_SECONDS:g} seconds",
+        hint="see whether the database is there and its disk has room",
+    )
 
 
 def _log_failure(recorded: asyncio.Future[Begun | Replay | None]) -> None:

@@ -67,6 +67,11 @@ class JournalRecords:
         self._lease = Lease(lease_seconds)
         self._running: dict[int, IdempotencyKey | None] = {}
 
+    @property
+    def running(self) -> int:
+        """How many operations have begun here and are not finished."""
+        return len(self._running)
+
     def record(
         self, intents: Sequence[Intent], outcomes: Sequence[Outcome]
     ) -> tuple[list[Begun | Replay | TokensignError], list[TokensignError | None]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi import Response
 
 from tokensign.errors import FileError, TokensignError
+from tokensign.service.header import header_field
 from tokensign.service.journal import ANSWER_SIZE_MAXIMUM, Replay
 from tokensign.service.problems import MEDIA_TYPE, NOT_KEPT, UNRECORDED, Problem
 
@@ -143,7 +144,7 @@ async def _begin(request: Request, journal: Journal, use: Use) -> Begun | Replay
             use.operation,
             use.key_id,
             use.intent,
-            request.headers.get("idempotency-key"),
+            header_field(request, b"idempotency-key"),
             use.body_hash,
         )
     except FileError as error:

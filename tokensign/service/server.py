@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import resource
+import sys
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
@@ -21,6 +22,8 @@ __all__ = ["ServiceServer"]
 
 _BACKLOG: Final = 2048  # so many connections may come at once
 _IDLE_SECONDS: Final = 60  # that a connection stays open for a further request; a handshake is dear
+_SWITCH_SECONDS: Final = 0.001
+"""That the journal's thread waits for the interpreter, some ten times a transaction. Python's own: 0.005."""
 _SPARE_DESCRIPTORS: Final = 256  # beside those of connections: the database, lanes, temporary files
 
 
@@ -45,6 +48,7 @@ class ServiceServer:
         self._listener = listener
         context = tls.context if tls is not None else None
         _allow_descriptors(settings.connections + _SPARE_DESCRIPTORS)
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 application,
