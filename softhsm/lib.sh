@@ -92,11 +92,11 @@ debian_mirror() {
   [[ $found ]] && printf '%s\n' "$found"
 }
 
-# Prints the first Python that is new enough and can make virtual environments.
+# Prints the first Python that is new enough and can make virtual environments; $PYTHON is asked first.
 find_python() {
   local name
-  for name in python3 python3.13 python3.12 python3.11 python3.14; do
-    if "$name" -c "import ensurepip, sys, venv; sys.exit(sys.version_info < (${oldest_python/./, }))" 2>/dev/null; then
+  for name in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python3.14; do
+    if makes_environments "$name"; then
       command -v "$name"
       return
     fi
@@ -104,8 +104,13 @@ find_python() {
   return 1
 }
 
+makes_environments() {
+  "$1" -c "import ensurepip, sys, venv; sys.exit(sys.version_info < (${oldest_python/./, }))" 2>/dev/null
+}
+
 need_python() {
-  find_python >/dev/null || missing+=("python3 (with venv)|python3 python3-venv|python3|python@3.13")
+  local wanted=${PYTHON:-$(find_python || printf 'python3\n')}
+  makes_environments "$wanted" || missing+=("$wanted (with venv)|python3 python3-venv|python3|python@3.13")
 }
 
 make_environment() {
