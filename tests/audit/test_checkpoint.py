@@ -19,7 +19,7 @@ from tokensign.audit.checkpoint import (
 )
 from tokensign.audit.log import reading_tree
 from tokensign.errors import MalformedError, TokensignError, UntrustedError, UsageError, VerificationError
-from tokensign.store.service_tables import AUDIT_LEAVES
+from tokensign.store.audit_tables import AUDIT_LEAVES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

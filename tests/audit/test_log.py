@@ -13,7 +13,7 @@ from tokensign.audit.proofs import check_consistency, check_inclusion
 from tokensign.audit.tree import Frontier, leaf_hash
 from tokensign.errors import MalformedError, UsageError
 from tokensign.store import Store
-from tokensign.store.service_tables import AUDIT_LEAVES, AUDIT_SUBTREES
+from tokensign.store.audit_tables import AUDIT_LEAVES, AUDIT_SUBTREES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from tokensign.audit.leaves import encode_leaf
 from tokensign.audit.log import AuditAppender, reading_tree
 from tokensign.audit.verifying import verify_store
 from tokensign.errors import FileError, MalformedError
-from tokensign.store.service_tables import AUDIT_CHECKPOINTS, AUDIT_END, AUDIT_LEAVES, AUDIT_SUBTREES
+from tokensign.store.audit_tables import AUDIT_CHECKPOINTS, AUDIT_END, AUDIT_LEAVES, AUDIT_SUBTREES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

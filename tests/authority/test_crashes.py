@@ -19,16 +19,16 @@ from postgresql import new_database
 from sqlalchemy import select as select_rows
 from sqlalchemy import update
 
+from tokensign.audit.changes import changes
+from tokensign.audit.verifying import verify_store
 from tokensign.authority import (
     Reason,
     State,
     Status,
-    audit_entries,
     list_authorities,
     load_profile,
     open_authority,
     publish,
-    verify_audit_log,
 )
 from tokensign.authority.crl import crl_number_of, make_crl
 from tokensign.authority.issuing import RESERVED_SECONDS
@@ -136,7 +136,7 @@ def hold_to_promises(store: Store, told: Told, people: People) -> None:
     assert {record.state for record in records.values()} <= {State.ISSUED, State.ABANDONED}
     logged = Counter(
         int(str(entry.details["serial"]), 16)
-        for entry in audit_entries(store)
+        for entry in changes(store)
         if entry.action == "certificate issued" and entry.details["ca"] == "people"
     )
     assert logged == Counter(
@@ -151,7 +151,7 @@ def hold_to_promises(store: Store, told: Told, people: People) -> None:
     assert listed >= set(told.revoked) | abandoned
     assert told.crls == sorted(set(told.crls))
     assert crl_number_of(authority.latest_crl().der) > max(told.crls, default=0)  # type: ignore[union-attr]
-    verify_audit_log(store)
+    verify_store(store)
 
 
 def kill_again_and_again(people: People, place: str, times: int, folder: Path) -> None:
@@ -216,9 +216,9 @@ def test_two_processes_issue_two_thousand(people: People, place: str) -> None:
     issue_together(people, place, 2000, 2)
 
 
-def test_two_processes_that_open_a_new_database_make_its_tables_once(place: str) -> None:
+def test_two_processes_that_open_a_new_database_make_its_tables_once(bare_place: str) -> None:
     def work(tell: Callable[[str, Any], None]) -> None:
-        with Store(place) as store:
+        with Store(bare_place) as store:
             tell("crl", len(list_authorities(store)))
 
     told = Told()

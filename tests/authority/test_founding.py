@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.name import _ASN1Type
 from software_signer import SoftwareSigner
 
+from tokensign.audit.changes import changes
 from tokensign.authority import (
     Reason,
     Status,
     adopt_authority,
-    audit_entries,
     create_authority,
     cross_certify,
     list_authorities,
@@ -183,7 +183,7 @@ def test_a_renewed_ca_keeps_name_and_key_and_what_it_issued_holds(people: People
     later.revoke(issued.certificate.serial_number, Reason.SUPERSEDED)
     crl = x509.load_der_x509_crl(later.crl(people.signer))
     assert [entry.serial_number for entry in crl] == [issued.certificate.serial_number]
-    assert [one.action for one in audit_entries(people.store)].count("CA certificate renewed") == 1
+    assert [one.action for one in changes(people.store)].count("CA certificate renewed") == 1
 
 
 def test_a_renewed_root_is_in_the_chains_of_those_below(people: People) -> None:

@@ -17,7 +17,8 @@ from sqlalchemy import select, update
 
 from tokensign import der
 from tokensign.algorithms import default_scheme
-from tokensign.authority import Reason, audit_entries, load_profile, open_authority
+from tokensign.audit.changes import changes
+from tokensign.authority import Reason, load_profile, open_authority
 from tokensign.authority.approval import approve_request, issue_for_request, reject_request
 from tokensign.authority.registration import get_request, list_requests, prove_mailbox, submit_request
 from tokensign.authority.requests import read_request
@@ -253,7 +254,7 @@ def test_a_code_that_is_told_twice_at_once_counts_once(each_store: Store) -> Non
     number, codes = submitted(each_store)
     at_once([(each_store, number, codes[ALICE])] * 4, prove_mailbox)
     assert get_request(each_store, number).state == "waiting"
-    assert [entry.action for entry in audit_entries(each_store)].count("address proved") == 1
+    assert [entry.action for entry in changes(each_store)].count("address proved") == 1
 
 
 def test_one_person_who_approves_twice_at_once_is_one(each_store: Store) -> None:

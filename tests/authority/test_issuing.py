@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 from software_signer import SoftwareSigner
 
+from tokensign.audit.changes import changes
 from tokensign.authority import (
     State,
     Status,
-    audit_entries,
     load_profile,
     open_authority,
 )
@@ -57,7 +57,7 @@ def test_a_certificate_is_recorded_with_all_that_is_asked_later(people: People) 
     assert issued.chain == (people.authority.certificate, people.root.certificate)
     assert people.authority.status_of(record.serial).status is Status.GOOD
     assert people.authority.status_of(record.serial + 1).status is Status.UNKNOWN
-    last = list(audit_entries(people.store))[-1]
+    last = list(changes(people.store))[-1]
     assert last.action == "certificate issued"
     assert last.details["sha256"] == issued.certificate.sha256.hex()
 

@@ -14,11 +14,11 @@ from registrations import ALICE, CA_KEY, PROFILE, csr, new_key, submitted, waiti
 from software_signer import SoftwareSigner
 from sqlalchemy import select, update
 
+from tokensign.audit.changes import changes
+from tokensign.audit.verifying import verify_store
 from tokensign.authority import (
-    audit_entries,
     load_profile,
     open_authority,
-    verify_audit_log,
 )
 from tokensign.authority.approval import approve_request, issue_for_request, reject_request
 from tokensign.authority.registration import (
@@ -55,7 +55,7 @@ def issued_rows(store: Store) -> int:
 
 
 def actions(store: Store) -> list[str]:
-    return [entry.action for entry in audit_entries(store)]
+    return [entry.action for entry in changes(store)]
 
 
 def test_a_request_becomes_a_certificate_of_its_key_and_address(each_store: Store) -> None:
@@ -71,7 +71,7 @@ def test_a_request_becomes_a_certificate_of_its_key_and_address(each_store: Stor
     assert issued.certificate.emails == (ALICE,)
     assert issued.certificate.public_key == key.public_key
     assert get_request(store, request.id).state == "issued"
-    verify_audit_log(store)
+    verify_store(store)
     assert actions(store) == [
         "CA created",
         "request submitted",
@@ -246,7 +246,7 @@ def test_a_request_that_is_open_is_not_taken_twice(store: Store) -> None:
 def test_the_log_has_the_account_beside_the_name(store: Store) -> None:
     number = waiting(store)
     approve_request(store, number, actor="carol")
-    last = list(audit_entries(store))[-1]
+    last = list(changes(store))[-1]
     assert (last.actor, last.action) == ("carol", "request approved")
     assert last.details["account"]
 
@@ -313,7 +313,7 @@ def test_a_process_that_dies_at_any_step_issues_nothing_twice(each_store: Store)
             break
     assert exit_codes == [-signal.SIGKILL] * (len(exit_codes) - 1) + [0]
     assert len(exit_codes) > 5
-    verify_audit_log(each_store)
+    verify_store(each_store)
 
 
 def test_processes_that_issue_at_once_issue_one_certificate(each_store: Store) -> None:
@@ -325,7 +325,7 @@ def test_processes_that_issue_at_once_issue_one_certificate(each_store: Store) -
         assert process.exitcode in {0, 1}  # 1: another process took the request over
     _only_certificate(each_store, number)
     assert actions(each_store).count("request fulfilled") == 1
-    verify_audit_log(each_store)
+    verify_store(each_store)
 
 
 def test_two_people_at_once_are_two_approvals(each_store: Store) -> None:
@@ -337,7 +337,7 @@ def test_two_people_at_once_are_two_approvals(each_store: Store) -> None:
         process.join(60)
     found = get_request(each_store, request.id)
     assert (found.state, sorted(found.approvers)) == ("approved", ["alice", "carol"])
-    verify_audit_log(each_store)
+    verify_store(each_store)
 
 
 def _approve(place: str, number: int, name: str) -> None:

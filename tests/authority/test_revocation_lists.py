@@ -12,7 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from software_signer import SoftwareSigner
 
-from tokensign.authority import Reason, Status, audit_entries, create_authority, load_profile, publish
+from tokensign.audit.changes import changes
+from tokensign.authority import Reason, Status, create_authority, load_profile, publish
 from tokensign.authority.crl import CRL_DAYS, crl_number_of
 from tokensign.errors import MalformedError, UsageError
 from tokensign.store import Store
@@ -56,7 +57,7 @@ def test_a_certificate_is_revoked_since_a_time(people: People) -> None:
     assert people.authority.status_of(serial).revoked_at == since
     (entry,) = x509.load_der_x509_crl(people.authority.crl(people.signer))
     assert entry.revocation_date_utc == since.replace(microsecond=0)
-    revoked = [one for one in audit_entries(people.store) if one.action == "certificate revoked"]
+    revoked = [one for one in changes(people.store) if one.action == "certificate revoked"]
     assert [(one.actor, one.details["reason"]) for one in revoked] == [("Bob", "keyCompromise")]
 
 

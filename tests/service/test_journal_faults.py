@@ -19,7 +19,7 @@ from tokensign.service.journal import Begun
 from tokensign.service.journal_entries import Intent, Outcome, outcome_leaf
 from tokensign.service.journal_records import JournalRecords
 from tokensign.store import Store
-from tokensign.store.service_tables import AUDIT_END
+from tokensign.store.audit_tables import AUDIT_END
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,7 @@ import asyncio, sys
 from tokensign.service.journal import Journal
 from tokensign.service.principals import Principal
 from tokensign.store import Store
-from tokensign.store.service_tables import AUDIT_END
+from tokensign.store.audit_tables import AUDIT_END
 
 async def main():
     journal = Journal(Store(sys.argv[1]), lease_seconds=float(sys.argv[2]))

@@ -22,7 +22,7 @@ from tokensign.cms.pem import armor, is_armored, unarmor
 from tokensign.cms.signed import sign_attached
 from tokensign.cms.signed_data import read_signed_data
 from tokensign.errors import MalformedError, UntrustedError, UsageError
-from tokensign.store.service_tables import AUDIT_CHECKPOINTS
+from tokensign.store.audit_tables import AUDIT_CHECKPOINTS
 from tokensign.verification import Expectations, verify
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from sqlalchemy import insert, select, update
 from tokensign.audit import proofs
 from tokensign.audit.tree import Frontier, Subtree, leaf_hash
 from tokensign.errors import MalformedError, UsageError
-from tokensign.store.service_tables import AUDIT_END, AUDIT_LEAVES, AUDIT_SUBTREES
+from tokensign.store.audit_tables import AUDIT_END, AUDIT_LEAVES, AUDIT_SUBTREES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

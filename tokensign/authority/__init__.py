@@ -5,7 +5,6 @@
 - `renew_own_certificate`, `replace_own_certificate`, `cross_certify`: its later certificates.
 - `Profile`, `load_profile`: what a certificate of a kind may hold; `profiles` has TOML files for the usual.
 - `CertificateRecord`, `CertificateStatus`: what the database knows of a certificate.
-- `record`, `audit_entries`, `verify_audit_log`: who did what, chained.
 
 Private keys are known by the protocol `tokensign.keys.Signer` only, so they stay on their tokens. Each step
 is in the database before anybody sees its result: a serial number before it is signed, a certificate before
@@ -14,7 +13,6 @@ it is handed out, the number of a CRL before the CRL exists.
 
 from __future__ import annotations
 
-from tokensign.authority.audit import AuditEntry, audit_entries, record, verify_audit_log
 from tokensign.authority.authority import Authority, list_authorities, open_authority
 from tokensign.authority.crl import RevocationList, publish
 from tokensign.authority.founding import adopt_authority, create_authority
@@ -29,7 +27,6 @@ from tokensign.authority.profiles import Profile, load_profile, profile_names
 from tokensign.authority.records import CertificateRecord, CertificateStatus, Reason, State, Status
 
 __all__ = [
-    "AuditEntry",
     "Authority",
     "CertificateRecord",
     "CertificateStatus",
@@ -40,7 +37,6 @@ __all__ = [
     "State",
     "Status",
     "adopt_authority",
-    "audit_entries",
     "create_authority",
     "cross_certify",
     "list_authorities",
@@ -49,8 +45,6 @@ __all__ = [
     "parent_of",
     "profile_names",
     "publish",
-    "record",
     "renew_own_certificate",
     "replace_own_certificate",
-    "verify_audit_log",
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import insert, select
 
-from tokensign.authority.audit import this_person
+from tokensign.audit.changes import this_person
 from tokensign.authority.drafting import Wanted, draft_certificate
 from tokensign.authority.people import person_name, same_person
 from tokensign.authority.records import State

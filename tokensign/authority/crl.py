@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import and_, delete, insert, select, update
 
-from tokensign.authority.audit import record
+from tokensign.audit.changes import record_change
 from tokensign.authority.records import lock_authority
 from tokensign.errors import MalformedError, SigningError, UsageError
 from tokensign.files import open_output, read_small
@@ -331,7 +331,7 @@ def _record(connection: Connection, authority: Authority, made: RevocationList, 
             der=made.der,
         )
     )
-    record(
+    record_change(
         connection,
         "CRL made",
         {

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from sqlalchemy import insert, select, update
 
-from tokensign.authority.audit import record
+from tokensign.audit.changes import record_change
 from tokensign.authority.authority import Authority
 from tokensign.authority.compromised_keys import require_uncompromised_key
 from tokensign.authority.contents import check_key, extensions_of, permitted_subject
@@ -310,7 +310,7 @@ def _record(connection: Connection, made: Authority, succeeds: Authority | None,
         "sha256": made.certificate.sha256.hex(),
         "succeeds": None if succeeds is None else succeeds.name,
     }
-    record(connection, "CA created", details, actor=actor)
+    record_change(connection, "CA created", details, actor=actor)
 
 
 def _has_issued(issuer: Certificate, certificate: Certificate) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from sqlalchemy import insert, select, update
 
-from tokensign.authority.audit import record
+from tokensign.audit.changes import record_change
 from tokensign.authority.compromised_keys import key_sha256, require_uncompromised_key
 from tokensign.authority.drafting import Wanted, draft_certificate, partition_of, sign_draft
 from tokensign.authority.records import CertificateRecord, State, find, lock_authority, serial_text
@@ -224,7 +224,7 @@ def _record(authority: Authority, wanted: Wanted, certificate: Certificate) -> N
             "sha256": certificate.sha256.hex(),
             "request": wanted.request_id,
         }
-        record(connection, "certificate issued", details, actor=wanted.actor)
+        record_change(connection, "certificate issued", details, actor=wanted.actor)
 
 
 def _abandon(
@@ -244,7 +244,7 @@ def _abandon(
         .returning(table.serial)
     ).all()
     for serial in serials:
-        record(connection, "serial abandoned", {"ca": authority.name, "serial": serial}, actor=actor)
+        record_change(connection, "serial abandoned", {"ca": authority.name, "serial": serial}, actor=actor)
     return len(serials)
 
 

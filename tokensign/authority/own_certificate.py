@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from sqlalchemy import update
 
-from tokensign.authority.audit import record
+from tokensign.audit.changes import record_change
 from tokensign.authority.authority import list_authorities
 from tokensign.authority.drafting import Wanted
 from tokensign.authority.founding import ordered_chain, require_ca_certificate, root_certificate
@@ -226,7 +226,7 @@ def _replace(
             "sha256": certificate.sha256.hex(),
             "replaces": older.sha256.hex(),
         }
-        record(connection, "CA certificate renewed", details, actor=actor)
+        record_change(connection, "CA certificate renewed", details, actor=actor)
     return replace(authority, certificate=certificate, chain=chain)
 
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import insert, select
 
+from tokensign.audit.changes import this_person
 from tokensign.authority.approval import DUAL_CONTROL
-from tokensign.authority.audit import this_person
 from tokensign.authority.compromised_keys import require_uncompromised_key
 from tokensign.authority.contents import check_key, extensions_of, permitted_subject
 from tokensign.authority.mailbox_proofs import check_code, make_codes, renew_codes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography import x509
 from sqlalchemy import select, update
 
-from tokensign.authority.audit import record, this_person
+from tokensign.audit.changes import record_change, this_person
 from tokensign.authority.mailbox_proofs import MailboxProof, proofs_of
 from tokensign.authority.people import person_name
 from tokensign.authority.requests import read_request
@@ -195,4 +195,4 @@ def record_step(
     about = {"request": found.id, "authority": found.authority, **details}
     if actor not in (None, account):
         about["account"] = account
-    record(connection, action, about, actor=actor)
+    record_change(connection, action, about, actor=actor)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import update
 
-from tokensign.authority.audit import record
+from tokensign.audit.changes import record_change
 from tokensign.authority.records import CertificateRecord, Reason, State, lock_authority, row_of, serial_text
 from tokensign.errors import UsageError
 from tokensign.store.tables import ISSUED_CERTIFICATES
@@ -63,7 +63,7 @@ def revoke(
             "reason": reason.value,
             "since": since.isoformat(),
         }
-        record(connection, "certificate revoked", details, actor=actor)
+        record_change(connection, "certificate revoked", details, actor=actor)
     return changed
 
 
@@ -92,7 +92,7 @@ def release(authority: Authority, serial: int, *, actor: str | None = None) -> C
             )
         changed = _change(connection, authority, serial, {"revoked_at": None, "reason": None, "held": False})
         details = {"ca": authority.name, "serial": serial_text(serial)}
-        record(connection, "certificate released", details, actor=actor)
+        record_change(connection, "certificate released", details, actor=actor)
     return changed
 
 

@@ -1,4 +1,4 @@
-"""`tokensign audit`: the audit log of the signing service."""
+"""`tokensign audit`: the audit log of CAs, keys and the signing service."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["audit"]
 
 @click.group(cls=Group)
 def audit() -> None:
-    """Verify and export the audit log of the signing service.
+    """Verify and export the audit log of CAs and the signing service.
 
     The log is a hash tree (RFC 6962) whose size and root a key on a token signs, again and again: its
     checkpoints. One that is kept elsewhere shows whether anything before it was changed since.

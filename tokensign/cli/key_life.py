@@ -184,11 +184,11 @@ def _usage_of(certificate: Certificate | None, private_key: PrivateKeyTypes) -> 
 
 
 def _record(store: Store, action: str, info: KeyInfo, details: dict[str, str]) -> None:
-    from tokensign.authority.audit import record
+    from tokensign.audit.changes import record_change
     from tokensign.token.public_key import public_key_info
 
     about = {"key": str(info.uri), "type": info.spec} | details
     if info.public_key is not None:
         about["key_sha256"] = hashlib.sha256(public_key_info(info.public_key)).hexdigest()
     with store.writing() as connection:
-        record(connection, action, about)
+        record_change(connection, action, about)

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import update
 
-from tokensign.audit.leaves import encode_leaf, timestamp
-from tokensign.audit.log import AuditAppender
-from tokensign.authority.audit import this_person
+from tokensign.audit.changes import record_change
 from tokensign.store.service_tables import PERMISSIONS
 
 if TYPE_CHECKING:
@@ -37,16 +35,7 @@ def changing(
         FileError: The database fails, and nothing has changed.
     """
     with store.writing() as connection:
-        appender = AuditAppender(connection)
         told = dict(details)
         yield connection, told
         connection.execute(update(PERMISSIONS).values(version=PERMISSIONS.c.version + 1))
-        leaf = {
-            "kind": "change",
-            "at": timestamp(),
-            "actor": this_person(),
-            "action": action,
-            "details": told,
-        }
-        appender.append(encode_leaf(leaf))
-        appender.flush()
+        record_change(connection, action, told)

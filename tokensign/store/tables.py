@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
 __all__ = [
-    "AUDIT_LOG",
     "AUTHORITIES",
     "CONTACTS",
     "CONTACT_CERTIFICATES",
@@ -164,18 +163,6 @@ REVOCATION_LISTS: Final = Table(
     Column("der", LargeBinary, nullable=False),
 )
 """The CRLs that were signed."""
-
-AUDIT_LOG: Final = Table(
-    "audit_log",
-    METADATA,
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("at", Moment, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("action", String(64), nullable=False),
-    Column("details", Text, nullable=False),  # a JSON object
-    Column("hash", LargeBinary(32), nullable=False),  # over this row and the hash of the one before
-)
-"""What was done, by whom and when; each row is chained to the one before."""
 
 REQUESTS: Final = Table(
     "requests",

@@ -40,16 +40,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("authority", "number", name="pk_revocation_lists"),
         sa.ForeignKeyConstraint(["authority"], ["authorities.name"], name="fk_revocation_lists_authority"),
     )
-    op.create_table(
-        "audit_log",
-        sa.Column("number", sa.BigInteger, nullable=False, autoincrement=False),
-        sa.Column("at", sa.BigInteger, nullable=False),
-        sa.Column("actor", sa.Text, nullable=False),
-        sa.Column("action", sa.String(64), nullable=False),
-        sa.Column("details", sa.Text, nullable=False),
-        sa.Column("hash", sa.LargeBinary(32), nullable=False),
-        sa.PrimaryKeyConstraint("number", name="pk_audit_log"),
-    )
 
 
 def _issued_certificates() -> None:
