@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    "name", ["agent", "journal", "large_files", "mail", "ocsp", "service", "signing", "verifying"]
+    "name", ["agent", "faults", "journal", "large_files", "mail", "ocsp", "service", "signing", "verifying"]
 )
 def test_benchmark_starts(name: str) -> None:
     command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +15,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from service_place import ServicePlace, digest_of, openssl_verify, running_service
 
-from tokensign.service import job_records, permissions
+from tokensign.audit.changes import changes
+from tokensign.service import job_records, jobs, permissions
 from tokensign.service.granting import revoke_grant
 from tokensign.service.job_records import JobItem, JobRecords
 from tokensign.store import Store
@@ -44,6 +48,13 @@ def finished(service: RunningService, job_id: str, seconds: float = 30) -> dict[
             return dict(document)
         time.sleep(0.05)
     pytest.fail(f"the job {job_id} was not done in {seconds} seconds")
+
+
+def job_ends(place: ServicePlace) -> list[tuple[str, int]]:
+    """How each job ended and how many of its items were not signed, as the audit log has it."""
+    with place.open_store() as store:
+        ended = [one.details for one in changes(store) if one.action == "job ended"]
+    return [(one["result"], one["unsigned"]) for one in ended]
 
 
 class TestApi:
@@ -141,14 +152,67 @@ class TestEnds:
                     time.sleep(0.05)
         assert found is not None
         job, counts = found
-        assert (job.state, job.reason) == ("failed", "no grant allows it any more")
+        assert (job.state, job.reason) == ("failed", "forbidden")
         assert counts["signed"] < 10_000
+        assert counts["signed"] + counts["failed"] == 10_000
+        assert job_ends(place) == [("forbidden", counts["failed"])]
 
     @staticmethod
     def place(token: TokenPlace, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ServicePlace:
         copy = token.copy(folder / "token")
         monkeypatch.setenv("SOFTHSM2_CONF", str(copy.configuration))
         return ServicePlace(folder, copy)
+
+
+class TestTime:
+    SECONDS = 1.5  # that the jobs of these tests have
+
+    @pytest.fixture
+    def hasty(
+        self, place: str, furnished_token: TokenPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[RunningService]:
+        """A service whose jobs end soon, over each kind of database."""
+        token = furnished_token.copy(tmp_path / "token")
+        monkeypatch.setenv("SOFTHSM2_CONF", str(token.configuration))
+        monkeypatch.setattr(jobs, "_OVERDUE_SECONDS", 0.1)
+        served = ServicePlace(tmp_path, token, database=place)
+        served.grant("alice", "*", "jobs", "sign")
+        with running_service(served, **{"job-hours": self.SECONDS / 3600}) as running:
+            yield running
+
+    def test_job_of_a_lane_that_does_not_come_back_ends(self, hasty: RunningService) -> None:
+        (worker,) = next(iter(hasty.context.lanes._lanes.values()))._workers  # noqa: SLF001
+        os.kill(worker.pid, signal.SIGSTOP)
+        try:
+            started = start_job(hasty, 3).json
+            ended = finished(hasty, started["id"])
+            assert (ended["state"], ended["signed"], ended["failed"]) == ("failed", 0, 3)
+            kinds = {one["problem"]["type"] for one in (ended, *ended["results"])}
+            assert kinds == {"urn:tokensign:problem:expired"}
+            lasted, meant = (
+                datetime.fromisoformat(ended[name]) - datetime.fromisoformat(ended["created_at"])
+                for name in ("finished_at", "ends_at")
+            )
+            assert meant.total_seconds() == self.SECONDS
+            assert lasted >= meant
+        finally:
+            os.kill(worker.pid, signal.SIGCONT)  # and it signs what it was given
+        assert hasty.sign(KEY).status == 200
+        assert hasty.ask("GET", f"/v1/jobs/{started['id']}?count=9").json == ended
+        assert finished(hasty, start_job(hasty, 2).json["id"])["state"] == "done"
+        assert job_ends(hasty.place) == [("expired", 3), ("done", 0)]
+
+    def test_job_of_a_lane_that_no_process_has_ends(self, hasty: RunningService) -> None:
+        terms = dict.fromkeys(("principal", "principal_kind", "key", "lane", "scheme", "form"), "aside")
+        with hasty.place.open_store() as store:
+            JobRecords(store).add({**terms, "id": "e" * 32}, [b"0", b"1"], lambda *_: None)
+            deadline = time.monotonic() + 20
+            while (found := JobRecords(store).find("e" * 32)) and found[0].state == "waiting":
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        assert found is not None
+        assert (found[0].reason, found[1]) == ("expired", {"signed": 0, "failed": 2})
+        assert job_ends(hasty.place) == [("expired", 2)]
 
 
 class TestRecords:
@@ -188,9 +252,22 @@ class TestRecords:
         assert taken == job
         assert living.put(job, [JobItem(0, b"0", b"by the living")])
         assert not dead.put(job, [JobItem(0, b"0", b"by the dead"), JobItem(1, b"1", b"by the dead")])
-        dead.finish(job, "failed")
+        dead.finish(job)
         assert [item.signature for item in living.items(job.id, 0, 9)] == [b"by the living", None, None]
         assert [item.position for item in living.waiting(job, 9)] == [1, 2]
+
+    def test_job_ends_when_its_hours_are_over_whoever_has_it(self, store: Store) -> None:
+        worker, other = JobRecords(store), JobRecords(store)
+        job_id = self.add(worker)
+        job = worker.take("x")
+        assert job is not None
+        assert worker.put(job, [JobItem(0, b"0", b"in time")])
+        assert other.end_overdue(1.0, "expired") is None
+        assert other.end_overdue(0.0, "expired") == job
+        assert other.end_overdue(0.0, "expired") is None
+        assert not worker.put(job, [JobItem(1, b"1", b"too late")])
+        items = [(item.signature, item.reason) for item in worker.items(job_id, 0, 9)]
+        assert items == [(b"in time", None), (None, "expired"), (None, "expired")]
 
     def test_job_that_was_left_is_free(self, store: Store) -> None:
         first, second = JobRecords(store), JobRecords(store)

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from launcher import LaunchedProcess, program
 from service_place import digest_of
+
+from tests.launcher import LaunchedProcess, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -300,6 +301,7 @@ class TestChecking:
             (('monitor-key = "dev/monitor"', 'monitor-kez = "dev/monitor"'), "service.monitor-kez"),
             (('name = "dev"', 'name = "Dev/1"'), "service.lanes.0.name"),
             (("seconds = 10", 'seconds = "ten"'), "service.audit.seconds"),
+            (("file:pin", "env:DEV_PIN"), "service.lanes.0.pin-source"),
         ],
     )
     def test_what_cannot_be_meant_is_named(self, dev: DevService, change: tuple[str, str], told: str) -> None:

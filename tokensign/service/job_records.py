@@ -2,7 +2,7 @@
 
 A worker has a job for some seconds, which each batch prolongs. One that died has it no longer after that,
 and another goes on where it was. What a worker signed counts only while it has the job, so each item is done
-once.
+once. The end of a job is in the audit log, and what was not signed by then has the problem that ended it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 
+from tokensign.audit.changes import record_change
 from tokensign.service.processes import database_time
 from tokensign.store.service_tables import JOB_ITEMS, JOBS
 
@@ -46,7 +47,7 @@ class Job:
         form: "raw" or "cms".
         items: How many digests it has.
         state: "waiting" until all is done.
-        reason: Why it failed, or None.
+        reason: The name of the problem that ended it, or None.
         created_at: When it was asked for.
         finished_at: When it was done or failed, or None.
     """
@@ -237,15 +238,40 @@ class JobRecords:
         with self._store.writing() as connection:
             self._hold(connection, job, worker=None, worker_until=None)
 
-    def finish(self, job: Job, state: JobState, reason: str | None = None) -> None:
-        """Record that all of a job is done, or that it failed.
+    def finish(self, job: Job, problem: str | None = None) -> None:
+        """Record that a job has ended, if this process has it still.
+
+        Args:
+            job: The job.
+            problem: The name of the problem that ended it, which all have that were not signed; None: all is
+                done.
 
         Raises:
             FileError: The database fails.
         """
         with self._store.writing() as connection:
-            now = database_time(connection)
-            self._hold(connection, job, state=state, reason=reason, finished_at=now, worker_until=None)
+            if self._hold(connection, job, worker_until=None):
+                _end(connection, job, problem)
+
+    def end_overdue(self, hours: float, problem: str) -> Job | None:
+        """End the oldest job that was asked for so long ago, whoever has it and on whichever lane it waits.
+
+        Returns:
+            The job, or None where there is none.
+
+        Raises:
+            FileError: The database fails.
+        """
+        with self._store.writing() as connection:
+            latest = database_time(connection) - timedelta(hours=hours)
+            overdue = select(*_OF_JOB).where(JOBS.c.state == "waiting", JOBS.c.created_at <= latest)
+            oldest = overdue.order_by(JOBS.c.created_at).limit(1).with_for_update(skip_locked=True)
+            row = connection.execute(oldest).one_or_none()
+            if row is None:
+                return None
+            job = Job(**row._mapping)  # noqa: SLF001 - as above
+            _end(connection, job, problem)
+        return job
 
     def _hold(self, connection: Connection, job: Job, **values: Any) -> bool:  # noqa: ANN401 - columns
         """Change a job that this process has; whether it has it."""
@@ -257,3 +283,21 @@ def _items(connection: Connection, job_id: str, which: Any, count: int) -> list[
     columns = (JOB_ITEMS.c.position, JOB_ITEMS.c.digest, JOB_ITEMS.c.signature, JOB_ITEMS.c.reason)
     chosen = select(*columns).where(JOB_ITEMS.c.job == job_id, which)
     return [JobItem(*row) for row in connection.execute(chosen.order_by(JOB_ITEMS.c.position).limit(count))]
+
+
+def _end(connection: Connection, job: Job, problem: str | None) -> None:
+    """End a job that waits, with all that is still to be signed of it, and record that."""
+    state: JobState = "done" if problem is None else "failed"
+    ended = {"state": state, "reason": problem, "finished_at": database_time(connection)}
+    connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(**ended, worker_until=None))
+    left = update(JOB_ITEMS).where(JOB_ITEMS.c.job == job.id, _WAITS).values(reason=problem)
+    unsigned = connection.execute(left).rowcount
+    details = {
+        "job": job.id,
+        "principal": job.principal,
+        "key": job.key,
+        "result": problem or state,
+        "items": job.items,
+        "unsigned": unsigned,
+    }
+    record_change(connection, "job ended", details)

@@ -1,7 +1,8 @@
 """Working on a job: batch after batch, between the requests of those who wait for an answer.
 
-Each batch is recorded in the audit log like a request. A lane that is down or busy is waited for, a grant
-that was revoked ends the job, and what was done before a death is not done again.
+Each batch is recorded in the audit log like a request. A lane that is down or busy is waited for, but not
+for ever: a job has so many hours. A grant that was revoked ends it, too. What was done before a death is not
+done again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tokensign.errors import KeyNotFoundError, LaneError, TokensignError
 from tokensign.service.job_records import JobItem
 from tokensign.service.lane_settings import BATCH_MAXIMUM
 from tokensign.service.principals import Principal
+from tokensign.service.problems import EXPIRED, FORBIDDEN, kind_of
 from tokensign.service.signing import scheme_of, sign_cms, sign_raw
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ __all__ = ["JobQueue", "JobWork"]
 _log: Final = logging.getLogger(__name__)
 
 _PATIENCE: Final = 1.0  # seconds until a lane that was busy or down is asked again
+_OVERDUE_SECONDS: Final = 60.0  # from one look for jobs whose hours are over to the next
 
 
 class JobQueue(Protocol):
@@ -65,6 +68,7 @@ class JobWork:
         journal: Records each batch.
         permissions: What the database has, made fresh for each batch.
         grants: Decide by it.
+        hours: After which a job ends, whatever of it is signed.
     """
 
     def __init__(
@@ -74,12 +78,14 @@ class JobWork:
         journal: Journal,
         permissions: Permissions,
         grants: Grants,
+        hours: float,
     ) -> None:
         self.records = records
         self._lanes = lanes
         self._journal = journal
         self._permissions = permissions
         self._grants = grants
+        self._hours = hours
         self._stopping = asyncio.Event()
 
     @property
@@ -109,21 +115,35 @@ class JobWork:
         while not self.stopping:
             items = await asyncio.to_thread(self.records.waiting, job, BATCH_MAXIMUM)
             if not items:
-                await asyncio.to_thread(self.records.finish, job, "done")
+                await asyncio.to_thread(self.records.finish, job)
                 return True
             principal = Principal(job.principal, job.principal_kind)  # type: ignore[arg-type] # as it was recorded
             await self._permissions.refresh()
             if not self._grants.allows(principal, job.key, "jobs"):
-                await asyncio.to_thread(self.records.finish, job, "failed", "no grant allows it any more")
+                await asyncio.to_thread(self.records.finish, job, FORBIDDEN.name)
                 return True
-            results = await self._sign(principal, job, items)
+            results = await self._sign(principal, job, items) if self._is_up(job) else []
             if not await asyncio.to_thread(self.records.put, job, results):
-                _log.warning("the job %s was taken over by another process", job.id)
+                _log.warning("the job %s has ended, or another process has it", job.id)
                 return True
             if not results:
                 await self.pause(_PATIENCE)
         await asyncio.to_thread(self.records.leave, job)
         return False
+
+    async def end_overdue(self) -> None:
+        """End jobs whose hours are over, until `stop`; also those of lanes that no process has any more."""
+        while not self.stopping:
+            try:
+                while job := await asyncio.to_thread(self.records.end_overdue, self._hours, EXPIRED.name):
+                    _log.warning("the job %s of the lane %s was not done in time", job.id, job.lane)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is looked again
+                _log.warning("jobs are not looked through: %s: %s", type(error).__name__, error)
+            await self.pause(_OVERDUE_SECONDS)
+
+    def _is_up(self, job: Job) -> bool:
+        """Whether it is worth a record to ask the lane."""
+        return self._lanes.states()[job.lane].status == "up" and bool(self._lanes.keys().get(job.key))
 
     async def _sign(self, principal: Principal, job: Job, items: list[JobItem]) -> list[JobItem]:
         """What came of some items, on record; nothing where the lane could not be asked."""
@@ -153,7 +173,7 @@ class JobWork:
         return [
             JobItem(item.position, item.digest, one)
             if isinstance(one, bytes)
-            else JobItem(item.position, item.digest, None, type(one).__name__)
+            else JobItem(item.position, item.digest, None, kind_of(one).name)
             for item, one in zip(items, signed, strict=False)  # none where the lane could not be asked
             if not isinstance(one, LaneError)
         ]

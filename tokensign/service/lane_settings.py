@@ -26,7 +26,8 @@ class LaneSettings:
         name: The lane's name, with which the ids of its keys begin; usually the token's label.
         module: The PKCS#11 module.
         token: The token's label or URI.
-        pin_source: Where each process reads the PIN, as `tokensign.token.parse_pin_source` has it.
+        pin_source: Where each process reads the PIN, as `tokensign.token.parse_pin_source` has it: a source
+            that needs nobody to be there, and that this process does not see.
         workers: Processes. More than one is for modules whose token does several operations at a time.
         queue: Calls that may be in the lane, waiting or running; a batch is one call.
         deadline: Seconds after which a call is answered, whatever happens. Half of it may be spent waiting:

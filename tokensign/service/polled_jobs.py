@@ -39,6 +39,7 @@ class PolledJobs:
     async def start(self) -> None:
         """See `JobQueue.start`."""
         self._tasks = [asyncio.create_task(self._run(lane)) for lane in self._new]
+        self._tasks.append(asyncio.create_task(self._work.end_overdue()))
 
     async def stop(self) -> None:
         """See `JobQueue.stop`."""

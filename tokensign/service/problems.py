@@ -41,6 +41,7 @@ __all__ = [
     "Problem",
     "ProblemDocument",
     "invalid",
+    "kind_named",
     "kind_of",
     "problem_of",
     "problem_responses",
@@ -87,6 +88,7 @@ UPSTREAM: Final = Kind("upstream", 502, "A server that is needed for it gave no 
 UNRECORDED: Final = Kind("unrecorded", 503, "It could not be recorded, and was not released")
 TOKEN_DOWN: Final = Kind("token-down", 503, "The token cannot be used at present")
 NO_ROOM: Final = Kind("no-room", 503, "The service has no room for it at present")
+EXPIRED: Final = Kind("expired", 503, "The time of the job was over before this was signed")
 
 ASKING: Final = (UNAUTHENTICATED, FORBIDDEN, RATE, FAILED, UPSTREAM, NO_ROOM)
 """What every route that asks who it is may answer."""
@@ -113,6 +115,7 @@ _KINDS: Final[tuple[tuple[type[TokensignError], Kind], ...]] = (  # the first th
     (FileError, NO_ROOM),
     (NetworkError, UPSTREAM),
 )
+_OF_JOBS: Final = {kind.name: kind for kind in (*(kind for _, kind in _KINDS), EXPIRED)}
 _OPERATORS: Final = frozenset(
     {UNAUTHENTICATED, TOKEN_DOWN, NO_ROOM, FAILED, UPSTREAM}
 )  # whose details clients are not told
@@ -121,6 +124,11 @@ _OPERATORS: Final = frozenset(
 def kind_of(error: Exception) -> Kind:
     """The kind of problem that an error is to a client."""
     return next((kind for of, kind in _KINDS if isinstance(error, of)), FAILED)
+
+
+def kind_named(name: str) -> Kind:
+    """The kind of a problem that a job had, from the name that is recorded."""
+    return _OF_JOBS.get(name, FAILED)
 
 
 class Problem(Exception):  # noqa: N818 - the term of RFC 9457

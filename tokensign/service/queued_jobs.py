@@ -2,6 +2,7 @@
 
 A job is put into its queue in the transaction that records it, so there is never one without the other. What
 a queue says is when to look at a job; who may work on it, and on which items, is in `job_records`.
+So a job that has ended meanwhile is only taken out of its queue.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class QueuedJobs:
         await asyncio.to_thread(self._make_tables)
         await self._app.open_async()
         self._tasks = [asyncio.create_task(self._serve(lane)) for lane in self._lanes]
-        self._tasks.append(asyncio.create_task(self._revive()))
+        self._tasks += [asyncio.create_task(self._revive()), asyncio.create_task(self._work.end_overdue())]
 
     async def stop(self) -> None:
         """See `JobQueue.stop`."""

@@ -44,7 +44,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from tokensign.errors import ConfigurationError
+from tokensign.errors import ConfigurationError, UsageError
+from tokensign.uri import KeyUri, is_uri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,16 @@ __all__ = ["Address", "LaneTable", "ServiceSettings", "TlsSettings", "load_servi
 _ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})")
 _PORT_MAXIMUM: Final = 65535
 _GIB: Final = 1 << 30
+_YEAR_HOURS: Final = 8784.0  # a job that has waited for that long is forgotten
+_WORKER_SOURCES: Final = ("file", "credential", "keyring")  # that a worker reads by itself, at any time
+_NOBODY: Final = "nobody is there to be asked when a lane is started again"
+_NOT_FOR_WORKERS: Final = {
+    "env": "the environment is that of the process that answers HTTP, too, which must not see a PIN",
+    "fd": "a file descriptor does not reach the workers of a lane",
+    "prompt": _NOBODY,
+    "pinentry": _NOBODY,
+    "pad": _NOBODY,
+}
 
 _folder: ContextVar[Path] = ContextVar("folder", default=Path())
 
@@ -74,10 +85,30 @@ def _beside_the_file(path: Path) -> Path:
     return _folder.get() / path.expanduser()
 
 
-def _source_beside_the_file(specification: str) -> str:
-    if specification.startswith("file:"):
-        return f"file:{_beside_the_file(Path(specification.removeprefix('file:')))}"
+def _source_of_a_worker(specification: str) -> str:
+    """Refuse what shows this process a PIN, or does not reach a worker; the text may be a PIN by mistake."""
+    kind, _, argument = specification.partition(":")
+    if not argument or kind not in _WORKER_SOURCES:
+        raise ValueError(
+            f"{_NOT_FOR_WORKERS.get(kind, 'this is no source of a PIN')}; "
+            "write file:PATH, credential:NAME or keyring:SERVICE"
+        )
+    if kind == "file":
+        return f"file:{_beside_the_file(Path(argument))}"
     return specification
+
+
+def _token_without_pin(name: str) -> str:
+    """Refuse a URI that holds a PIN, or says a second time where it is."""
+    if not is_uri(name):
+        return name
+    try:
+        uri = KeyUri.parse(name)
+    except UsageError as error:
+        raise ValueError(error.message) from None
+    if uri.pin_value is not None or uri.pin_source is not None:
+        raise ValueError("the URI has a PIN, or a source of it; leave it out, and write pin-source beside it")
+    return name
 
 
 def _file_or_url(place: str) -> str:
@@ -88,7 +119,8 @@ Address = Annotated[tuple[str, int], BeforeValidator(parse_address)]
 """HOST:PORT; port 0 is any that is free."""
 _File = Annotated[Path, AfterValidator(_beside_the_file)]
 _FileOrUrl = Annotated[str, AfterValidator(_file_or_url)]
-_Source = Annotated[str, AfterValidator(_source_beside_the_file)]
+_Source = Annotated[str, AfterValidator(_source_of_a_worker)]
+_TokenName = Annotated[str, AfterValidator(_token_without_pin)]
 
 
 class _Table(BaseModel):
@@ -116,7 +148,7 @@ class LaneTable(_Table):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
     module: _File
-    token: str
+    token: _TokenName
     pin_source: _Source
     workers: int = Field(default=1, ge=1, le=64)
     queue: int = Field(default=256, ge=1, le=65536)
@@ -162,6 +194,7 @@ class ServiceSettings(BaseSettings):
         document_size: Octets that a document or message may have.
         documents: That are worked on at once; each has a thread, and room on the disk for twice its size.
         stop_seconds: For the requests that came before the signal to stop.
+        job_hours: After which what is not signed of a job never will be.
         lanes: The tokens.
         monitor_key: The id of the key with which GET /v1/monitor signs; None: it is not answered.
         oidc: Whose tokens are accepted; None: nobody's.
@@ -174,13 +207,14 @@ class ServiceSettings(BaseSettings):
         env_prefix="TOKENSIGN_SERVICE_", env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
-    listen: Address = ("127.0.0.1", 8443)
+    listen: Address = Field(default=("127.0.0.1", 8443), validate_default=False)
     metrics: Address | None = None
     tls: TlsSettings | None = None
     connections: int = Field(default=4000, ge=1)
     document_size: int = Field(default=_GIB, ge=1)
     documents: int = Field(default=16, ge=1, le=256)
     stop_seconds: int = Field(default=30, ge=1, le=600)
+    job_hours: float = Field(default=24.0, gt=0, le=_YEAR_HOURS)
     lanes: tuple[LaneTable, ...] = Field(min_length=1)
     monitor_key: str | None = None
     oidc: OidcSettings | None = None

@@ -63,7 +63,11 @@ def assembled(
         grants=grants,
         telemetry=Telemetry(lanes.states, settings.traces),
         documents=Documents(settings.documents, settings.document_size),
-        jobs=_jobs(JobWork(JobRecords(store), lanes, journal, permissions, grants), settings, store),
+        jobs=_jobs(
+            JobWork(JobRecords(store), lanes, journal, permissions, grants, settings.job_hours),
+            settings,
+            store,
+        ),
         tls=tls,
         checkpoints=_checkpoints(settings, store, lanes),
         trust=trust,

@@ -6,7 +6,7 @@ import asyncio
 import binascii
 import hashlib
 import secrets
-from datetime import datetime  # noqa: TC003 - pydantic reads it
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -16,7 +16,16 @@ from tokensign.service.bodies import read_json
 from tokensign.service.items import decode_digests
 from tokensign.service.openapi import json_body
 from tokensign.service.operation import Outcome, Use, perform, request_hash
-from tokensign.service.problems import ASKING, INVALID, NOT_FOUND, USING_A_KEY, Problem, problem_responses
+from tokensign.service.problems import (
+    ASKING,
+    INVALID,
+    NOT_FOUND,
+    USING_A_KEY,
+    Problem,
+    ProblemDocument,
+    kind_named,
+    problem_responses,
+)
 from tokensign.service.signing import scheme_of
 
 if TYPE_CHECKING:
@@ -61,11 +70,11 @@ class JobRequest(BaseModel):
 
 
 class JobResult(BaseModel):
-    """What came of an item: its signature in base64, or why there will be none; neither while it waits."""
+    """What came of an item: its signature in base64, or a problem; neither while it waits."""
 
     position: int
     signature: str | None = None
-    reason: str | None = None
+    problem: ProblemDocument | None = None
 
 
 class JobDocument(BaseModel):
@@ -75,12 +84,23 @@ class JobDocument(BaseModel):
     key: str
     scheme: str
     form: Literal["raw", "cms"]
-    state: Literal["waiting", "done", "failed"]
-    reason: str | None
+    state: Annotated[
+        Literal["waiting", "done", "failed"],
+        Field(description="done: each item is signed or has a problem. failed: the job ended before."),
+    ]
+    problem: Annotated[
+        ProblemDocument | None,
+        Field(
+            description="Of a job that failed, and of all its items that were not signed: "
+            "urn:tokensign:problem:expired where its time was over, urn:tokensign:problem:forbidden where "
+            "no grant allowed it any more."
+        ),
+    ]
     items: int
     signed: int
     failed: int
     created_at: datetime
+    ends_at: Annotated[datetime, Field(description="What is not signed by then will not be.")]
     finished_at: datetime | None
     results: list[JobResult]
 
@@ -88,7 +108,7 @@ class JobDocument(BaseModel):
 def routes(context: Context) -> APIRouter:
     """The routes, for the parts of a service."""
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-    jobs = context.jobs
+    jobs, lasting = context.jobs, timedelta(hours=context.settings.job_hours)
 
     @router.post(
         "",
@@ -127,7 +147,7 @@ def routes(context: Context) -> APIRouter:
             job = await asyncio.to_thread(jobs.records.add, terms, digests, jobs.defer)
             jobs.added(job)
             answer = Response(
-                _document(job, {"signed": 0, "failed": 0}, []).model_dump_json(),
+                _document(job, lasting, {"signed": 0, "failed": 0}, []).model_dump_json(),
                 202,
                 {"Location": f"/v1/jobs/{job.id}"},
                 media_type="application/json",
@@ -150,21 +170,23 @@ def routes(context: Context) -> APIRouter:
             raise Problem(NOT_FOUND, f"you have no job {job_id}")
         job, counts = found
         context.grants.check(caller, job.key, "jobs", job.scheme, 0)
-        return _document(job, counts, await asyncio.to_thread(jobs.records.items, job_id, start, count))
+        items = await asyncio.to_thread(jobs.records.items, job_id, start, count)
+        return _document(job, lasting, counts, items)
 
     return router
 
 
-def _document(job: Job, counts: dict[str, int], items: list[JobItem]) -> JobDocument:
+def _document(job: Job, lasting: timedelta, counts: dict[str, int], items: list[JobItem]) -> JobDocument:
     return JobDocument(
         id=job.id,
         key=job.key,
         scheme=job.scheme,
         form="cms" if job.form == "cms" else "raw",
         state=job.state,
-        reason=job.reason,
+        problem=_problem(job.reason),
         items=job.items,
         created_at=job.created_at,
+        ends_at=job.created_at + lasting,
         finished_at=job.finished_at,
         results=[_result(item) for item in items],
         **counts,
@@ -173,4 +195,8 @@ def _document(job: Job, counts: dict[str, int], items: list[JobItem]) -> JobDocu
 
 def _result(item: JobItem) -> JobResult:
     signature = item.signature and binascii.b2a_base64(item.signature, newline=False).decode()
-    return JobResult(position=item.position, signature=signature or None, reason=item.reason)
+    return JobResult(position=item.position, signature=signature or None, problem=_problem(item.reason))
+
+
+def _problem(name: str | None) -> ProblemDocument | None:
+    return None if name is None else ProblemDocument(**Problem(kind_named(name)).document())
