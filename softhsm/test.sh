@@ -64,7 +64,7 @@ if [[ $(package_manager) == apt ]]; then # tests/modules and servers; elsewhere 
   need /usr/lib/dovecot/modules/lib90_sieve_plugin.so dovecot-sieve - -
   need /usr/sbin/nsd nsd - - # tests/contacts: SMIMEA records in signed zones
   need ldns-signzone ldnsutils - -
-  need pg_ctlcluster postgresql - - # tests/authority: each test session starts a server of its own
+  need pg_ctlcluster postgresql - - # each process of the tests starts a server of its own
 fi
 need_python
 install_needs

@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,18 +28,16 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from softhsm_stores import configure_softhsm, key_of_a_type
 
-from tokensign.algorithms import KeySpec, KeyUsage
 from tokensign.certificates import Certificate
-from tokensign.errors import KeyNotFoundError, ModuleError
+from tokensign.errors import ModuleError
 from tokensign.token import (
     Pin,
     TokenKey,
     find_module,
-    generate_key,
     initialize_token,
     load_module,
-    open_key,
     open_token,
 )
 
@@ -48,6 +47,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
     from tokensign.token import Module, Token
+
+pytest_plugins = ["databases"]
 
 USER_PIN = "1234-user"
 SO_PIN = "5678-officer"
@@ -149,16 +150,6 @@ def so_pin() -> str:
     return SO_PIN
 
 
-def configure_softhsm(folder: Path) -> Path:
-    """Write a SoftHSM configuration with a token folder of its own; the path of the file."""
-    (folder / "tokens").mkdir(parents=True)
-    file = folder / "softhsm2.conf"
-    file.write_text(
-        f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n"
-    )
-    return file
-
-
 @pytest.fixture(scope="session", autouse=True)
 def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of this process's SoftHSM: `softhsm2.conf` and `tokens/`. Its environment is inherited."""
@@ -211,15 +202,7 @@ def token(module: Module, new_token: Callable[..., str]) -> Iterator[Token]:
 @pytest.fixture(scope="session")
 def token_key(token: Token) -> Callable[..., TokenKey]:
     """A key on "acme" of a type and usage, made at its first use: `token_key("rsa:2048", KeyUsage.BOTH)`."""
-
-    def get(spec: str = "ec:p256", usage: KeyUsage = KeyUsage.SIGN, name: str = "key") -> TokenKey:
-        label = f"{name}-{spec}-{usage.value}"
-        try:
-            return open_key(token, label)
-        except KeyNotFoundError:
-            return open_key(token, generate_key(token, label, KeySpec.parse(spec), usage))
-
-    return get
+    return partial(key_of_a_type, token)
 
 
 @pytest.fixture(scope="session")

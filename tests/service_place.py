@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from databases import write_empty_database
 
 from tokensign.authority.http_server import address_of, listening
 from tokensign.service.app import application
@@ -148,6 +149,8 @@ class ServicePlace:
         localhost = x509.DNSName("localhost")
         ClientCa(self.folder, "servers").issue("server", localhost, server=True)
         self.clients.issue("alice", x509.UniformResourceIdentifier("urn:acme:alice"))
+        if not self.database and not (self.folder / "service.sqlite").exists():
+            write_empty_database(self.folder / "service.sqlite")
         with self.open_store() as store:
             add_identity(store, "alice", "uri", "urn:acme:alice")
         self.bearer("bob")

@@ -69,11 +69,11 @@ def test_a_wrong_pin_leaves_it_locked(custody: Custody, source: CountingSource, 
 def test_use_puts_the_idle_timeout_off(
     module: Module, new_token: Callable[..., str], source: CountingSource
 ) -> None:
-    custody = held(module, new_token(), source, idle=0.8, lifetime=60)
+    custody = held(module, new_token(), source, idle=2.0, lifetime=60)
     for _ in range(8):
-        time.sleep(0.2)
+        time.sleep(0.3)
         assert not is_refused(custody)
-    time.sleep(1.0)
+    time.sleep(2.2)
     assert is_refused(custody)
     assert custody.locked
 

@@ -449,14 +449,14 @@ def test_fields_of_operations_are_checked(agent: AgentClient, token_key: Callabl
 def test_a_slow_client_is_dropped_and_the_others_are_served(
     agent: AgentClient, raw: Callable[[], socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "REQUEST_TIMEOUT", 0.5)
+    monkeypatch.setattr(server, "REQUEST_TIMEOUT", 2.0)
     slow = raw()
     slow.sendall(struct.pack(">I", 100) + b"{")
     start = time.monotonic()
     assert agent.info()["locked"] is False
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 2
     assert is_ended(slow)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
 
 
 def test_more_connections_than_allowed_are_told(agent: AgentClient, raw: Callable[[], socket.socket]) -> None:
@@ -467,7 +467,7 @@ def test_more_connections_than_allowed_are_told(agent: AgentClient, raw: Callabl
     assert "connections" in answer["error"]["message"]
     for connection in held:
         connection.close()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while threading.active_count() > 10:
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Databases of each kind, and a key that signs checkpoints."""
+"""Logs, and a key that signs checkpoints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from certificate_authorities import private_key
-from postgresql import new_database, postgresql_server
 from software_signer import SoftwareSigner
 
 from tokensign.audit.leaves import encode_leaf
@@ -19,25 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """A PostgreSQL server; the URL of its first database."""
-    with postgresql_server() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        return str(tmp_path / "audit.sqlite")
-    return new_database(request.getfixturevalue("postgresql"), tmp_path.name)
-
-
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(local_place: Path) -> Iterator[Store]:
     """A database, SQLite, with an empty log."""
-    with Store(tmp_path / "audit.sqlite") as store:
+    with Store(local_place) as store:
         yield store
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from certificate_authorities import URL, People, private_key
-from postgresql import new_database, postgresql_server
 from registrations import CA_KEY
 from software_signer import SoftwareSigner
 
@@ -17,22 +16,6 @@ from tokensign.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """A PostgreSQL server; the URL of its first database."""
-    with postgresql_server() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        return str(tmp_path / "pki.sqlite")
-    url: str = request.getfixturevalue("postgresql")
-    return new_database(url, tmp_path.name)
 
 
 @pytest.fixture
@@ -69,9 +52,9 @@ def people(place: str, new_people: Callable[..., People]) -> Iterator[People]:
 
 
 @pytest.fixture
-def local_people(tmp_path: Path, new_people: Callable[..., People]) -> Iterator[People]:
+def local_people(local_place: Path, new_people: Callable[..., People]) -> Iterator[People]:
     """The two CAs, in SQLite only, where the database makes no difference."""
-    with Store(tmp_path / "pki.sqlite") as store:
+    with Store(local_place) as store:
         yield new_people(store)
 
 

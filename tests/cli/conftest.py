@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +148,21 @@ class Terminal:
             assert secret not in finished.error
             assert secret.encode() not in finished.output
         assert self.leftovers() == []
+
+    def certify(
+        self,
+        authority: Authority,
+        name: str,
+        subject: str | None = None,
+        *,
+        kind: str = "ec:p256",
+        **details: Any,  # noqa: ANN401 - those of `Authority.issue`
+    ) -> None:
+        """Generate a key and store a certificate for it."""
+        self.run("key", "generate", name, "--type", kind)
+        request = self.run("cert", "request", name, "--subject", f"CN={name}").output
+        self.write(f"{name}.pem", authority.issue(request, subject or name.capitalize(), **details))
+        self.run("cert", "import", f"{name}.pem", "--label", name)
 
     def leftovers(self) -> list[Path]:
         """Temporary files."""
@@ -361,13 +377,7 @@ def terminal(new_terminal: Callable[[Path], Terminal], furnished: Path, tmp_path
 def certify(terminal: Terminal, authority: Authority) -> Callable[..., None]:
     """Generate a key and store a certificate for it: `certify("dave", days=(-20, -10))`."""
 
-    def make(name: str, subject: str | None = None, *, kind: str = "ec:p256", **details: Any) -> None:  # noqa: ANN401 - those of `Authority.issue`
-        terminal.run("key", "generate", name, "--type", kind)
-        request = terminal.run("cert", "request", name, "--subject", f"CN={name}").output
-        terminal.write(f"{name}.pem", authority.issue(request, subject or name.capitalize(), **details))
-        terminal.run("cert", "import", f"{name}.pem", "--label", name)
-
-    return make
+    return partial(terminal.certify, authority)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,23 +29,38 @@ with module.slot(empty.slot_id).get_token().open(rw=True, so_pin="") as session:
 """
 
 
-@pytest.fixture
-def nss_terminal(
-    new_terminal: Callable[[Path], Terminal], authority: Authority, tmp_path: Path, user_pin: str
-) -> Terminal:
-    """A terminal with a fresh token of NSS, and Dana's ML-DSA and Kim's ML-KEM key on it."""
+@pytest.fixture(scope="module")
+def new_nss_terminal(new_terminal: Callable[[Path], Terminal]) -> Callable[[Path], Terminal]:
+    """Open a terminal in a folder, with the token of NSS whose database is there."""
     libraries = Path(os.environ.get("NSS_FORKY", Path(__file__).parents[2] / ".forky"))
     module = next(libraries.rglob("libsoftokn3.so"), None)
     if module is None:
         pytest.skip("an NSS with ML-KEM is not at hand: softhsm/forky.sh fetches it")
-    terminal = new_terminal(tmp_path)
-    terminal.environment.update(
-        NSS_LIB_PARAMS=f"configdir='sql:{tmp_path}' certPrefix='' keyPrefix='' secmod='secmod.db' flags=",
-        LD_PRELOAD=str(module.with_name("libnssutil3.so")),  # not where the loader looks
-        TOKENSIGN_MODULE=str(module),
-        TOKENSIGN_TOKEN=LABEL,
-    )
-    subprocess.run([sys.executable, "-c", SET_UP, module, user_pin], env=terminal.environment, check=True)
+
+    def make(folder: Path) -> Terminal:
+        terminal = new_terminal(folder)
+        terminal.environment.update(
+            NSS_LIB_PARAMS=f"configdir='sql:{folder}' certPrefix='' keyPrefix='' secmod='secmod.db' flags=",
+            LD_PRELOAD=str(module.with_name("libnssutil3.so")),  # not where the loader looks
+            TOKENSIGN_MODULE=str(module),
+            TOKENSIGN_TOKEN=LABEL,
+        )
+        return terminal
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def nss_database(
+    new_nss_terminal: Callable[[Path], Terminal],
+    authority: Authority,
+    tmp_path_factory: pytest.TempPathFactory,
+    user_pin: str,
+) -> Path:
+    """A folder to be copied; see `nss_terminal`."""
+    terminal = new_nss_terminal(tmp_path_factory.mktemp("nss"))
+    command = [sys.executable, "-c", SET_UP, terminal.environment["TOKENSIGN_MODULE"], user_pin]
+    subprocess.run(command, env=terminal.environment, check=True)
     terminal.write("ca.pem", authority.pem)
     terminal.write("letter.txt", "Dear Bob,\n\nthe figures are good.\n")
     for name, kind, usage in (
@@ -58,7 +74,16 @@ def nss_terminal(
         certificate = authority.issue_for(public_key, name.capitalize(), usages=[usage])
         terminal.write(f"{name}.pem", certificate)
         terminal.run("cert", "import", f"{name}.pem")
-    return terminal
+    return terminal.folder
+
+
+@pytest.fixture
+def nss_terminal(
+    nss_database: Path, new_nss_terminal: Callable[[Path], Terminal], tmp_path: Path
+) -> Terminal:
+    """A terminal with a token of NSS, and Dana's ML-DSA and Kim's ML-KEM key on it."""
+    shutil.copytree(nss_database, tmp_path, dirs_exist_ok=True)
+    return new_nss_terminal(tmp_path)
 
 
 def test_ml_dsa_signature_is_made_and_verified(nss_terminal: Terminal) -> None:

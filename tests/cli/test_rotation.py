@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,29 +13,44 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.cli.conftest import Terminal
+    from tests.cli.conftest import Authority, Terminal
 
 EMAIL = "dave@acme.example"
 
 
-@pytest.fixture
-def rotated(terminal: Terminal, certify: Callable[..., None]) -> Terminal:
-    """A terminal with Dave's old RSA key, whose certificate has expired, and his new one beside it.
-
-    `issuer.p7m` and `ski.p7m` are encrypted to the old one, named by issuer and serial number and by its
-    subject key identifier.
-    """
-    certify("old", "Dave", kind="rsa:2048", email=EMAIL, days=(-20, -10))
-    certify("new", "Dave", kind="rsa:2048", email=EMAIL)
+@pytest.fixture(scope="module")
+def with_two_keys(
+    furnished: Path,
+    new_terminal: Callable[[Path], Terminal],
+    authority: Authority,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A folder to be copied; see `rotated`."""
+    folder = tmp_path_factory.mktemp("rotated")
+    shutil.copytree(furnished, folder, dirs_exist_ok=True)
+    terminal = new_terminal(folder)
+    terminal.certify(authority, "old", "Dave", kind="rsa:2048", email=EMAIL, days=(-20, -10))
+    terminal.certify(authority, "new", "Dave", kind="rsa:2048", email=EMAIL)
     for name, options in (("issuer", ()), ("ski", ("-keyid",))):
         output = ["-binary", "-outform", "DER", "-out", f"{name}.p7m"]
         recipient = ["-recip", "old.pem", *options]
         subprocess.run(
             ["openssl", "cms", "-encrypt", "-aes256", "-in", "letter.txt", *output, *recipient],
-            cwd=terminal.folder,
+            cwd=folder,
             check=True,
         )
-    return terminal
+    return folder
+
+
+@pytest.fixture
+def rotated(with_two_keys: Path, new_terminal: Callable[[Path], Terminal], tmp_path: Path) -> Terminal:
+    """A terminal with Dave's old RSA key, whose certificate has expired, and his new one beside it.
+
+    `issuer.p7m` and `ski.p7m` are encrypted to the old one, named by issuer and serial number and by its
+    subject key identifier.
+    """
+    shutil.copytree(with_two_keys, tmp_path, dirs_exist_ok=True)
+    return new_terminal(tmp_path)
 
 
 @pytest.mark.parametrize("message", ["issuer.p7m", "ski.p7m"])

@@ -81,6 +81,7 @@ def growth(software: Callable[..., Any], tmp_path: Path) -> Callable[..., int]:
     def run(operation: str, source: Path, target: Path) -> int:
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, operation, str(tmp_path), str(source), str(target)],
+            env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
             capture_output=True,
             text=True,
             check=False,

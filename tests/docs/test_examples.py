@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,20 +35,26 @@ def run(folder: Path, environment: Mapping[str, str], *arguments: str) -> subpro
     )
 
 
-@pytest.fixture
-def desk(tmp_path: Path, user_pin: str, so_pin: str) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """What the examples take for granted: the token "acme" with Alice's key, her certificate, a contract."""
-    (tmp_path / "tokens").mkdir()
-    (tmp_path / "softhsm2.conf").write_text(f"directories.tokendir = {tmp_path}/tokens\n")
-    (tmp_path / "contract.pdf").write_bytes(b"%PDF-1.4\n")
-    for name, value in (("pin", user_pin), ("so-pin", so_pin)):
-        (tmp_path / name).touch(mode=0o600)
-        (tmp_path / name).write_text(value)
-    environment = os.environ | {
-        "SOFTHSM2_CONF": f"{tmp_path}/softhsm2.conf",
+def open_desk(folder: Path) -> dict[str, str]:
+    """Let SoftHSM have its tokens in a folder; the environment for what runs there."""
+    (folder / "softhsm2.conf").write_text(f"directories.tokendir = {folder}/tokens\n")
+    return os.environ | {
+        "SOFTHSM2_CONF": f"{folder}/softhsm2.conf",
         "TOKENSIGN_PIN_SOURCE": "file:pin",
         "PYTHONPATH": str(Path(tokensign.__file__).parents[1]),
     }
+
+
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory: pytest.TempPathFactory, user_pin: str, so_pin: str) -> Path:
+    """A folder to be copied: the token "acme" with Alice's key, her certificate, a contract."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "tokens").mkdir()
+    (folder / "contract.pdf").write_bytes(b"%PDF-1.4\n")
+    for name, value in (("pin", user_pin), ("so-pin", so_pin)):
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_text(value)
+    environment = open_desk(folder)
     for command in (
         ["token", "init", "acme", "--so-pin-source", "file:so-pin"],
         ["key", "generate", "alice", "--type", "rsa:2048"],
@@ -63,8 +70,16 @@ def desk(tmp_path: Path, user_pin: str, so_pin: str) -> Callable[..., subprocess
             "alice.pem",
         ],
     ):
-        done = run(tmp_path, environment, "-m", "tokensign", *command)
+        done = run(folder, environment, "-m", "tokensign", *command)
         assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def desk(furnished: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python where there is what the examples take for granted."""
+    shutil.copytree(furnished, tmp_path, dirs_exist_ok=True)
+    environment = open_desk(tmp_path)
     return lambda *arguments: run(tmp_path, environment, *arguments)
 
 

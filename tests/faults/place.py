@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tokensign
+from tests import launcher
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["LETTER", "Place", "clean_environment"]
 
@@ -70,14 +74,10 @@ class Place:
         self, *arguments: str, environment: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run tokensign here."""
-        return subprocess.run(
+        return launcher.run(
             [sys.executable, "-m", "tokensign", *arguments],
-            env=clean_environment() | self.environment | (environment or {}),
+            environment=clean_environment() | self.environment | (environment or {}),
             cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
             timeout=60,
         )
 

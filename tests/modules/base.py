@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from tests import launcher
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
@@ -150,14 +152,11 @@ class RunningModule:
         Raises:
             subprocess.TimeoutExpired: It did not end in time.
         """
-        return subprocess.run(
+        return launcher.run(
             self.command(command),
-            env=inherited() | self.variables | dict(environment or {}),
-            input=stdin,
+            environment=inherited() | self.variables | dict(environment or {}),
+            stdin=stdin,
             timeout=timeout,
-            capture_output=True,
-            text=True,
-            check=False,
         )
 
 
@@ -186,7 +185,7 @@ class RealModule(ABC):
 def inherited() -> dict[str, str]:
     """This process's environment without a choice of token, and with the package of this repository."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSIGN_")}
-    return kept | {"PYTHONPATH": str(REPOSITORY)}
+    return kept | {"PYTHONPATH": str(REPOSITORY), "LC_ALL": "C.UTF-8"}
 
 
 def write_pin_file(path: Path, pin: str) -> Path:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.modules.base import RunningModule
 
-SOAK = 3.0  # seconds of eight threads
+SOAK = 1.0  # seconds of eight threads
 FULL_SOAK = 60.0
 PART_TIMEOUT = 300.0  # seconds for a part beside its soak; on two free cores the longest takes 20
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from lane_places import TokenPlace, furnish
-from postgresql import new_database, postgresql_server
 from service_place import RunningService, ServicePlace, running_service
 
 from tokensign.algorithms import KeyUsage
@@ -92,23 +91,8 @@ def service(
             yield running
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """A PostgreSQL server; the URL of its first database."""
-    with postgresql_server() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        return str(tmp_path / "service.sqlite")
-    return new_database(request.getfixturevalue("postgresql"), tmp_path.name)
-
-
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(local_place: Path) -> Iterator[Store]:
     """An empty database, SQLite."""
-    with Store(tmp_path / "service.sqlite") as store:
+    with Store(local_place) as store:
         yield store

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from launcher import LaunchedProcess
 from postgresql import controlled_postgresql, new_database
 from service_place import RunningService, ServicePlace, digest_of, running_service
 from sqlalchemy import create_engine, text
 
+from tests.launcher import LaunchedProcess
 from tokensign.audit.log import reading_tree
 from tokensign.audit.verifying import verify_store
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from databases import write_empty_database
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
@@ -35,7 +36,7 @@ class Histories(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.store = Store(self.folder / f"{next(self.count)}.sqlite")
+        self.store = Store(write_empty_database(self.folder / f"{next(self.count)}.sqlite"))
         self.processes = [JournalRecords(self.store) for _ in PROCESSES]
         self.open_keys: dict[str, int] = {}  # key: the operation that has it
         self.answers: dict[str, bytes] = {}

@@ -184,6 +184,28 @@ class TestRevocation:
         certificates.look()
         await refused(store, client, certificates=certificates, told="was revoked")
 
+    async def test_list_that_is_gone_leaves_the_one_before(
+        self,
+        store: Store,
+        ca: Ca,
+        tmp_path: Path,
+        place: Callable[[bytes], ClientCertificates],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("tokensign.service.client_certificates._LOOK_SECONDS", 0.0)
+        client = ca.client(URI)
+        certificates = place(ca.crl(client))
+        (tmp_path / "clients.crl").unlink()
+        await refused(store, client, certificates=certificates, told="was revoked")
+        with pytest.raises(FileError, match=r"clients\.crl: No such file"):
+            certificates.look()
+
+    async def test_authority_of_which_no_list_tells_is_named(
+        self, ca: Ca, place: Callable[[bytes], ClientCertificates]
+    ) -> None:
+        assert place(ca.crl()).untold() == []
+        assert place(ca.crl(end=NOW - timedelta(hours=1))).untold() == ["CN=Clients"]
+
     async def test_where_no_list_tells_nobody_is_known(
         self, store: Store, ca: Ca, place: Callable[[bytes], ClientCertificates]
     ) -> None:
@@ -370,7 +392,8 @@ class TestTokens:
 
 
 def _files(store: Store) -> list[Path]:
-    return list(Path(store.place).parent.glob("service.sqlite*"))
+    place = Path(store.place)
+    return list(place.parent.glob(f"{place.name}*"))
 
 
 def claims_of(**changed: Any) -> dict[str, Any]:  # noqa: ANN401 - of JSON

@@ -394,18 +394,20 @@ class Removable:
 
 @pytest.fixture
 def removable(
-    softhsm: Path, module: Module, new_token: Callable[..., str], user_pin: str
+    own_softhsm: Path, module: Module, new_token: Callable[..., str], user_pin: str
 ) -> Iterator[Removable]:
-    before = set((softhsm / "tokens").iterdir())
+    before = set((own_softhsm / "tokens").iterdir())
     label = new_token()
-    (store,) = set((softhsm / "tokens").iterdir()) - before
+    (store,) = set((own_softhsm / "tokens").iterdir()) - before
     source = CountingSource(user_pin)
     with open_token(module, label, source, read_write=True) as opened:
         generate_key(opened, "alice", KeySpec.parse("ec:p256"))
         yield Removable(opened, source, store)
+    with module.gate.exclusive(10):
+        module.reinitialize()  # or each list of the slots waits for the one whose store was away
 
 
-def until_it_works(work: Callable[[], bytes], seconds: float = 10) -> bytes:
+def until_it_works(work: Callable[[], bytes], seconds: float = 60) -> bytes:
     end = time.monotonic() + seconds
     while True:
         try:

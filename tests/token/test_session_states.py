@@ -82,10 +82,10 @@ class Removable:
 
 
 @pytest.fixture
-def removable(softhsm: Path, module: Module, new_token: Callable[..., str]) -> Iterator[Removable]:
-    before = set((softhsm / "tokens").iterdir())
+def removable(own_softhsm: Path, module: Module, new_token: Callable[..., str]) -> Iterator[Removable]:
+    before = set((own_softhsm / "tokens").iterdir())
     label = new_token()
-    (store,) = set((softhsm / "tokens").iterdir()) - before
+    (store,) = set((own_softhsm / "tokens").iterdir()) - before
     removable = Removable(label, store)
     yield removable
     removable.bring_back()
@@ -143,7 +143,7 @@ def sign(token: Token) -> bytes:
     return key.sign(b"message", default_scheme(key.public_key))
 
 
-def until_it_is_found(work: Callable[[], object], seconds: float = 10) -> None:
+def until_it_is_found(work: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while True:
         try:

@@ -1,12 +1,14 @@
-"""The database of CAs, requests and the audit log: the option that says where it is, and opening it."""
+"""The database: the option that says where it is, and opening it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tokensign.cli.command import PATH
+from tokensign.errors import FileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from tokensign.cli.command import Cli
     from tokensign.store import Store
 
-__all__ = ["database_option", "find_database", "open_database"]
+__all__ = ["database_option", "find_database", "open_database", "open_existing_database"]
 
 
 def database_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,7 +27,7 @@ def database_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=PATH,
         envvar="TOKENSIGN_DATABASE",
         show_envvar=True,
-        help="The database of CAs. [default: authority.sqlite in the user's data folder]",
+        help="The database. [default: authority.sqlite in the user's data folder]",
     )(command)
 
 
@@ -49,3 +51,16 @@ def open_database(cli: Cli, place: str | None) -> Store:
     from tokensign.store import Store
 
     return Store(find_database(cli, place))
+
+
+def open_existing_database(cli: Cli, place: str | None) -> Store:
+    """Open the database that `find_database` finds; an empty one in its place would tell that all is well.
+
+    Raises:
+        FileError, ConfigurationError: It is not there, or cannot be opened.
+    """
+    found = find_database(cli, place)
+    if "://" not in found and not Path(found).exists():
+        hint = "name it with --database, or the configuration with --config"
+        raise FileError(f"there is no database {found}", hint=hint)
+    return open_database(cli, found)
