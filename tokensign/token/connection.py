@@ -359,7 +359,7 @@ class Connection:
                 if self._module_epoch == self.module.epoch:
                     with contextlib.suppress(PKCS11Error):
                         self.module.functions.close_all_sessions(self.info.slot_id)
-                found = self._find()
+                found = self._find() if self.module.is_up else None
                 if found is None and self._may_reinitialize():
                     self.module.reinitialize()
                     found = self._find()

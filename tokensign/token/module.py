@@ -161,12 +161,14 @@ class Module:
         gate: Every call to the module is made inside of it.
         epoch: Grows with each reinitialisation, which ends every session.
         reinitialized: When that was, on the monotonic clock.
+        is_up: Whether it is initialised; not after a reinitialisation that failed, which may be tried again.
     """
 
     def __init__(self, path: Path, timeout: float) -> None:
         self.path = path
         self.epoch = 0
         self.reinitialized = float("-inf")
+        self.is_up = True
         self._pid = os.getpid()
         self.gate = Gate(str(path), timeout=timeout)
         with while_nobody_logs_in(path), self.gate.shared():
@@ -301,11 +303,13 @@ class Module:
         """
         self.epoch += 1
         self.reinitialized = time.monotonic()
+        self.is_up = False
         try:
             with while_nobody_logs_in(self.path):
                 self._library.reinitialize()
         except PKCS11Error as error:
             raise module_error(self.path, error) from error
+        self.is_up = True
 
 
 def _name(mechanism: int) -> str:
