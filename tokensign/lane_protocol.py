@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from tokensign.algorithms import SCHEMES
 from tokensign.certificates import Certificate
 from tokensign.errors import LaneDownError, MalformedError, TokensignError
 from tokensign.uri import KeyUri
@@ -155,16 +156,18 @@ class KeyListing:
             MalformedError: It is not that.
         """
         try:
+            label = text(document, "label")
+            label.encode()  # of which ids are made; a lone surrogate cannot be
             return cls(
                 name=octets(document, "name"),
-                label=text(document, "label"),
+                label=label,
                 id=octets(document, "id"),
                 ambiguous=bool(document["ambiguous"]),
                 spec=text(document, "spec"),
                 uri=KeyUri.parse(text(document, "uri")),
                 public_key=public_key_of(octets(document, "public_key")),
                 usages=frozenset(document["usages"]),
-                schemes=tuple(document["schemes"]),
+                schemes=tuple(SCHEMES[name].name for name in document["schemes"]),
                 certificates=certificates_of(document["certificates"]),
                 certificate=Certificate(octets(document, "certificate")) if document["certificate"] else None,
                 chain=certificates_of(document["chain"]),
@@ -199,7 +202,7 @@ class Listing:
             if "error" in document:
                 raise error_of(document["error"], LaneDownError)
             return [KeyListing.from_json(entry) for entry in document["keys"]]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             raise MalformedError("the worker does not list its keys") from None
 
 
@@ -207,7 +210,8 @@ class Messages:
     """Puts together the messages that arrive in pieces."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
+        self._missing = 0  # octets of the message that has begun
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The messages that are complete with a further piece, without their lengths.
@@ -215,7 +219,12 @@ class Messages:
         Raises:
             MalformedError: A message says that it is too long.
         """
-        content = self._rest + piece if self._rest else piece
+        if self._missing > len(piece):
+            self._rest += piece
+            self._missing -= len(piece)
+            return []
+        content = bytes(self._rest) + piece if self._rest else piece
+        self._missing = 0
         found, begin = [], 0
         while len(content) - begin >= _LENGTH.size:
             (size,) = _LENGTH.unpack_from(content, begin)
@@ -223,10 +232,14 @@ class Messages:
                 raise MalformedError(f"the message has {size} bytes, and {_FRAME_MAXIMUM} are the most")
             end = begin + _LENGTH.size + size
             if end > len(content):
+                self._missing = end - len(content)
                 break
             found.append(content[begin + _LENGTH.size : end])
             begin = end
-        self._rest = content[begin:]
+        if begin < len(content):
+            self._rest = bytearray(content[begin:])
+        elif self._rest:
+            self._rest.clear()
         return found
 
 
@@ -272,7 +285,7 @@ def answer_of(content: bytes) -> tuple[int, list[bytes | TokensignError]]:
     try:
         (number,) = _LENGTH.unpack_from(content)
         return number, [_result(one) for one in _split(content, _LENGTH.size)]
-    except (struct.error, ValueError, IndexError):
+    except (struct.error, ValueError, IndexError, RecursionError):
         raise MalformedError("the message is no answer") from None
 
 

@@ -72,6 +72,16 @@ def test_intents_without_an_outcome_are_told(store: Store) -> None:
     assert verify_store(store).unfinished == (1,)
 
 
+@pytest.mark.parametrize("intent", ["0", [0], None, 5])
+def test_an_outcome_of_nothing_is_told(store: Store, intent: object) -> None:
+    with store.writing() as connection:
+        appender = AuditAppender(connection)
+        appender.append(encode_leaf({"kind": "outcome", "intent": intent}))
+        appender.flush()
+    with pytest.raises(MalformedError, match="entry 0 of the audit log is the outcome of nothing"):
+        verify_store(store)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

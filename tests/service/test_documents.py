@@ -102,7 +102,7 @@ class TestStalls:
                 head = HEAD % (service.key("rsa:2048").encode(), b"cms", b"application/octet-stream")
                 connection.sendall(head + b"half of it")
         path = f"/v1/keys/{service.key('rsa:2048')}/cms"
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while (found := service.ask("POST", path, b"x", media_type="application/octet-stream")).status != 200:
             assert time.monotonic() < deadline, found.body
             time.sleep(0.05)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SECRET = "1234-user"
 LANE = {"name": "acme", "module": "softhsm.so", "token": "acme"}
+TLS = {"certificate": "server.pem", "key": "server.key"}
 
 
 def load(folder: Path, **lane: str) -> str:
@@ -75,6 +76,43 @@ def test_pin_source_from_the_environment_is_held_to_the_same(
     monkeypatch.setenv("TOKENSIGN_SERVICE_LANES", json.dumps([LANE | {"pin_source": "env:ACME_PIN"}]))
     with pytest.raises(ConfigurationError, match="must not see a PIN"):
         load_service_settings({}, tmp_path)
+
+
+def test_address_from_the_environment_goes_before_that_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKENSIGN_SERVICE_LISTEN", "[::1]:9443")
+    table = {"listen": "127.0.0.1:8443", "lanes": [LANE | {"pin-source": "file:pin"}]}
+    assert load_service_settings(table, tmp_path).listen == ("::1", 9443)
+
+
+def test_variable_that_is_no_json_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENSIGN_SERVICE_LANES", "[{")
+    with pytest.raises(ConfigurationError, match="TOKENSIGN_SERVICE_"):
+        load_service_settings({}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (
+            {"tls": {"certificate": "server.pem", "kez": "server.key"}},
+            r"service\.tls\.kez .* no such setting",
+        ),
+        ({"tls": {"certificate": "server.pem"}}, r"service\.tls\.key .* it is missing"),
+        ({"tls": TLS | {"client-crl": "clients.crl", "client-ca": "ca.pem"}}, r"client-crl .* it is a list"),
+        ({"tls": TLS | {"client-crl": ["clients.crl"]}}, "client-crl is of no use without client-ca"),
+        ({"lanes": []}, r"service\.lanes .* one is needed"),
+        ({"lanes": LANE}, r"service\.lanes .* it is a list"),
+        ({"listen": "127.0.0.1:9464", "metrics": "127.0.0.1:9464"}, "one address"),
+        ({"tsa": "tsa.acme.example"}, r"service\.tsa .* it is a URL"),
+        ({"traces": "file:///traces"}, r"service\.traces .* it is a URL"),
+    ],
+)
+def test_mistake_is_named_with_what_is_meant(tmp_path: Path, table: dict[str, Any], told: str) -> None:
+    whole = {"lanes": [LANE | {"pin-source": "file:pin"}], **table}
+    with pytest.raises(ConfigurationError, match=told):
+        load_service_settings(whole, tmp_path)
 
 
 def test_a_lane_is_all_that_is_needed(tmp_path: Path) -> None:

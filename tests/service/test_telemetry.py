@@ -87,7 +87,7 @@ def test_failure_to_start_is_told(tmp_path: Path) -> None:
         raise FileError("the database is away")
         yield
 
-    lane = {"name": "x", "module": "x", "token": "x", "pin-source": "prompt"}
+    lane = {"name": "x", "module": "x", "token": "x", "pin-source": "file:pin"}
     settings = load_service_settings({"listen": "127.0.0.1:0", "lanes": [lane]}, tmp_path)
     observed = Observed(FastAPI(lifespan=lifespan), Telemetry(dict))
     with listening(*settings.listen) as listener:

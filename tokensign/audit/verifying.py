@@ -131,7 +131,7 @@ class LogVerifier:
                 self._open.add(number)
             case "outcome":
                 intent = entry.get("intent")
-                if intent not in self._open:
+                if not isinstance(intent, int) or intent not in self._open:
                     raise MalformedError(
                         f"entry {number} of the audit log is the outcome of nothing that was open", hint=_HINT
                     )

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tokensign.cli.command import PATH, Cli, Group
-from tokensign.cli.database import database_option, open_database
+from tokensign.cli.database import database_option, open_existing_database
 from tokensign.cli.inputs import find_signer, read_certificates
 from tokensign.cli.output import named
-from tokensign.errors import UsageError
+from tokensign.errors import MalformedError, MessageError, UsageError
 from tokensign.files import STANDARD_STREAM, open_input, open_output, read_small
 
 if TYPE_CHECKING:
+    from tokensign.audit.checkpoint import Checkpoint
     from tokensign.audit.verifying import VerifiedLog
     from tokensign.certificates import Certificate
 
@@ -62,9 +63,9 @@ def verify(
     from tokensign.audit.verifying import verify_store
 
     certificate = None if signer is None else _certificate(signer)
-    known = [open_checkpoint(read_small(file), certificate) for file in checkpoints]
+    known = [_checkpoint(file, certificate) for file in checkpoints]
     if copy is None:
-        with open_database(cli, database) as store:
+        with open_existing_database(cli, database) as store:
             latest = _latest_of(store)
             found = verify_store(store, known)
     else:
@@ -91,7 +92,7 @@ def export(cli: Cli, output: str, force: bool, database: str | None) -> None:
     """
     from tokensign.audit.export import export_log
 
-    with open_output(output, force=force, mode=0o600) as file, open_database(cli, database) as store:
+    with open_output(output, force=force, mode=0o600) as file, open_existing_database(cli, database) as store:
         count = export_log(store, file)
     cli.output.status(f"{named(output)}: {count} entries")
     cli.output.document({"output": output, "entries": count}, on_stderr=output == STANDARD_STREAM)
@@ -118,7 +119,7 @@ def checkpoint(cli: Cli, output: str, key: str | None, force: bool, database: st
     """
     from tokensign.audit.checkpoint import latest_checkpoint, make_checkpoint
 
-    with open_output(output, force=force) as file, open_database(cli, database) as store:
+    with open_output(output, force=force) as file, open_existing_database(cli, database) as store:
         if key is not None:
             with find_signer(cli, key, action="sign a checkpoint of the audit log") as signer:
                 made = make_checkpoint(store, signer)
@@ -145,6 +146,18 @@ def _latest_of(store: Any) -> bytes | None:  # noqa: ANN401 - a Store, whose imp
     return None if latest is None else latest.message
 
 
+def _checkpoint(file: str, signer: Certificate | None) -> Checkpoint:
+    from tokensign.audit.checkpoint import open_checkpoint
+
+    message = read_small(file)
+    try:
+        return open_checkpoint(message, signer)
+    except MessageError as error:
+        raise MalformedError(
+            f"{file} is no checkpoint: {error.message}", hint="`tokensign audit checkpoint` writes one"
+        ) from error
+
+
 def _certificate(file: str) -> Certificate:
     found = read_certificates([file])
     if not found:
@@ -157,7 +170,8 @@ def _tell(cli: Cli, found: VerifiedLog, certificate: Certificate | None) -> None
         cli.output.status("warning: who signed the checkpoints was not checked; name the key with --signer")
     if not found.checkpoints:
         cli.output.status("warning: there is no checkpoint, so nothing tells what the log was before")
-    cli.output.text(f"the audit log is whole: {found.size} entries, {found.checkpoints} checkpoints")
+    agrees = f"; checkpoints that it agrees with: {found.checkpoints}" if found.checkpoints else ""
+    cli.output.text(f"the audit log is whole: {found.size} entries{agrees}")
     if found.unfinished:
         numbers = ", ".join(map(str, found.unfinished[:_SHOWN]))
         cli.output.text(f"{len(found.unfinished)} operations have no outcome yet: {numbers}")

@@ -49,7 +49,9 @@ def open_service(cli: Cli, url: str) -> Iterator[ServiceClient]:
     if remote.url is None or remote.url.rstrip("/") != url.rstrip("/"):
         raise ConfigurationError(
             f"the configuration has no credentials for {url}",
-            hint=f'write [remote] with url = "{url}", and certificate and key, or token-source',
+            hint=f"its [remote] is for {remote.url}"
+            if remote.url is not None
+            else f'write [remote] with url = "{url}", and certificate and key, or token-source',
         )
     credentials = ClientCredentials(remote.certificate, remote.key, _bearer(remote.token_source), remote.ca)
     with ServiceClient(url, credentials) as client:
@@ -63,7 +65,7 @@ def _bearer(source: str | None) -> str | None:
     if found is None:
         return None
     secret = found.get(PinRequest(purpose="the signing service", what="API key"))
-    return None if secret is None else secret.reveal().decode("ascii").strip()
+    return None if secret is None else secret.reveal().decode("ascii", "replace").strip()
 
 
 @contextlib.contextmanager

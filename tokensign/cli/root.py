@@ -20,7 +20,7 @@ _COMMANDS: Final = {
     "ca": ("tokensign.cli.ca", "ca", "Issue and revoke certificates, as a certificate authority."),
     "ra": ("tokensign.cli.ra", "ra", "Take requests for certificates, and decide on them."),
     "grant": ("tokensign.cli.grant", "grant", "Tell who may use the signing service, and for what."),
-    "audit": ("tokensign.cli.audit", "audit", "Verify and export the audit log of CAs and the signing service."),
+    "audit": ("tokensign.cli.audit", "audit", "Verify and export the audit log."),
     "agent": ("tokensign.cli.agent", "agent", "Keep a login open, so that the PIN is asked for once."),
     "sign": ("tokensign.cli.sign", "sign", "Sign a file."),
     "verify": ("tokensign.cli.verify", "verify", "Verify a signature."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tokensign.cades.extend import ExtensionMeans
+    from tokensign.errors import TokensignError
     from tokensign.pki.policy import TrustPolicy
-    from tokensign.service.lanes import LaneState
     from tokensign.service.settings import ServiceSettings
     from tokensign.store import Store
 
 __all__ = ["serve"]
+
+_REASONS = "see the reasons above"
 
 
 @click.command(cls=Command)
@@ -118,36 +121,46 @@ def _check(cli: Cli, settings: ServiceSettings, store: Store) -> None:
     """See whether all files can be used and all tokens be logged in on; each PIN is tried once.
 
     Raises:
+        ConfigurationError: Something would not work.
         LaneDownError: A token cannot be used.
     """
     from tokensign.extras import extra
 
     with extra("service"):
+        from tokensign.service.checking import look
         from tokensign.service.start import assembled
     assembled(settings, store, _trust(cli), _means(cli, settings)).documents.close()
-    states, keys = asyncio.run(_tried(settings))
-    for name, state in states.items():
-        found = [key for key in keys if key.startswith(f"{name}/")]
-        told = f"{len(found)} keys: {', '.join(found)}" if state.status == "up" else state.reason
+    logging.getLogger("tokensign.service").setLevel(logging.CRITICAL)  # what it tells is told below
+    found = asyncio.run(look(settings))
+    for name, state in found.lanes.items():
+        keys = [key for key in found.keys if key.startswith(f"{name}/")]
+        told = f"its keys: {', '.join(keys) or 'none'}" if state.status == "up" else state.reason
         cli.output.text(f"lane {name} is {state.status}; {told}")
-    cli.output.document({name: {"status": one.status, "reason": one.reason} for name, one in states.items()})
-    failed = [name for name, state in states.items() if state.status != "up"]
-    if failed:
-        raise LaneDownError(
-            f"the service would start without {', '.join(failed)}", hint="see the reasons above"
-        )
-    cli.output.status("the service would start")
-
-
-async def _tried(settings: ServiceSettings) -> tuple[dict[str, LaneState], list[str]]:
-    from tokensign.service.start import lanes_of
-
-    lanes = lanes_of(settings)
-    try:
-        await lanes.start()
-        return lanes.states(), sorted(lanes.keys())
-    finally:
-        await lanes.stop(graceful=False)
+    for remark in found.remarks:
+        cli.output.status(f"warning: {remark}")
+    lanes = {name: {"status": one.status, "reason": one.reason} for name, one in found.lanes.items()}
+    cli.output.document(
+        {
+            "lanes": lanes,
+            "keys": list(found.keys),
+            "troubles": list(found.troubles),
+            "remarks": list(found.remarks),
+        }
+    )
+    for trouble in found.troubles:
+        cli.output.text(trouble)
+    failed = [name for name, state in found.lanes.items() if state.status != "up"]
+    if not failed and not found.troubles:
+        cli.output.status("the service would start")
+        return
+    error: TokensignError = (
+        LaneDownError(f"the service would start without {', '.join(failed)}", hint=_REASONS)
+        if failed
+        else ConfigurationError("not all that the settings say would work", hint=_REASONS)
+    )
+    if cli.json:
+        raise click.exceptions.Exit(error.exit_code)
+    raise error
 
 
 def _trust(cli: Cli) -> TrustPolicy | None:

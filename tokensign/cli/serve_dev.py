@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +40,8 @@ _SECONDS: Final = 120  # for making keys on a slow machine
 _BEARER: Final = "bob.header"  # curl reads header fields from files, so that a secret is in no command line
 _ALICE_URI: Final = "urn:tokensign:dev:alice"
 _DAYS: Final = 30  # that the certificates are valid
+_CONTRACT: Final = "contract.txt"  # to be signed and encrypted
+_RECIPIENT: Final = "to-alice.pem"  # the certificate of Alice's key on the token; hers for TLS is alice.pem
 
 _SERVICE: Final = """\
 database = "{database}"
@@ -96,18 +100,26 @@ class DevPlace:
             url: Where that is.
         """
         _write(self.folder / "client.toml", _CLIENT.format(url=url))
-        curl = f"curl --cacert {self.folder}/ca.pem"
-        alice = f"{curl} --cert {self.folder}/alice.pem --key {self.folder}/alice.key"
-        digest = "$(openssl dgst -sha256 -binary FILE | base64)"
+        folder = shlex.quote(str(self.folder))
+        file, remote = f"{folder}/{_CONTRACT}", f"--service {url} --config {folder}/client.toml"
+        curl = f"curl --cacert {folder}/ca.pem"
+        alice = f"{curl} --cert {folder}/alice.pem --key {folder}/alice.key"
+        digest = f"$(openssl dgst -sha256 -binary {file} | base64)"
         wanted = '-H "Content-Type: application/json" -d "{\\"digests\\": [\\"' + digest + '\\"]}"'
-        document = '-H "Content-Type: application/octet-stream" --data-binary @FILE'
+        document = f'-H "Content-Type: application/octet-stream" --data-binary @{file}'
         return [
+            "# for another terminal: what Alice may use, a signature over a digest, and one in CMS",
             f"{alice} {url}/v1/keys",
             f"{alice} {url}/v1/keys/dev/alice/signatures {wanted}",
-            f"{alice} {url}/v1/keys/dev/alice/cms {document} -o FILE.p7s",
-            f"tokensign verify FILE.p7s --content FILE --trust {self.folder}/ca.pem",
-            f"tokensign sign FILE --key bob --service {url} --config {self.folder}/client.toml -o bob.p7s",
-            f"{curl} -H @{self.folder}/{_BEARER} {url}/v1/keys",
+            f"{alice} {url}/v1/keys/dev/alice/cms {document} -o {file}.p7s",
+            f"tokensign verify {file}.p7s --content {file} --trust {folder}/ca.pem",
+            "# keys of the service used like local ones",
+            f"tokensign key list {remote}",
+            f"tokensign sign {file} --key bob {remote} -o {folder}/bob.p7s --force",
+            f"tokensign encrypt {file} --to {folder}/{_RECIPIENT} -o {file}.p7m --force",
+            f"tokensign decrypt {file}.p7m --key alice {remote} -o -",
+            "# the keys that Bob may use, who has an API key",
+            f"{curl} -H @{folder}/{_BEARER} {url}/v1/keys",
         ]
 
 
@@ -119,20 +131,40 @@ def furnish(cli: Cli, folder: Path) -> DevPlace:
         folder: Where it is made.
 
     Raises:
-        FileError: The folder holds something else.
+        FileError: The folder holds something else, or certificates that have ended.
         ModuleError: SoftHSM is not there, or does not do it.
     """
     os.environ["SOFTHSM2_CONF"] = str(folder / "softhsm2.conf")  # for the processes of the lane
     if (folder / _MARKER).is_file():
+        _require_valid(folder)
+        _configure_token(folder)  # the folder may have been moved
         return DevPlace(folder)
     if folder.exists() and any(folder.iterdir()):
         raise FileError(f"{folder} is not empty and not from `serve --dev`", hint="name another with --dir")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _configure_token(folder)
+    _write(folder / _CONTRACT, "Alice and Bob agree.\n")
     module = _make_token(cli, folder)
     _write(folder / "service.toml", _SERVICE.format(database=_DATABASE, module=json.dumps(module)))
     _grant(folder)
     (folder / _MARKER).touch()
     return DevPlace(folder)
+
+
+def _require_valid(folder: Path) -> None:
+    from tokensign.cli.inputs import read_certificates
+
+    (root,) = read_certificates([str(folder / "ca.pem")])
+    if root.not_after <= datetime.now(UTC):
+        raise FileError(
+            f"the certificates in {folder} ended on {root.not_after:%Y-%m-%d}",
+            hint="remove the folder, or name another with --dir",
+        )
+
+
+def _configure_token(folder: Path) -> None:
+    places = f"directories.tokendir = {folder}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n"
+    _write(folder / "softhsm2.conf", places)
 
 
 def _make_token(cli: Cli, folder: Path) -> str:
@@ -195,8 +227,6 @@ def main(arguments: Sequence[str]) -> None:
 
     folder, named = Path(arguments[0]), arguments[1] or None
     (folder / "tokens").mkdir(mode=0o700, exist_ok=True)
-    configuration = f"directories.tokendir = {folder}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n"
-    _write(folder / "softhsm2.conf", configuration)
     path = find_module(named)
     if "softhsm" not in path.name:
         raise ModuleError("SoftHSM is not in the usual places")
@@ -216,9 +246,10 @@ def main(arguments: Sequence[str]) -> None:
             usage = KeyUsage.BOTH if kind.startswith("rsa") else KeyUsage.SIGN
             key = open_key(token, generate_key(token, name, KeySpec.parse(kind), usage))
             subject, email = f"CN={name.capitalize()}", f"{name}@dev.example"
-            import_certificate(
-                token, issue(ca, root, key.public_key, subject, [email], days=_DAYS, usage=usage)
-            )
+            certificate = issue(ca, root, key.public_key, subject, [email], days=_DAYS, usage=usage)
+            import_certificate(token, certificate)
+            if name == "alice":
+                _write(folder / _RECIPIENT, certificate.pem())
         _make_tls(ca, root, folder)
         delete_key(token, "ca")  # which shall sign for nobody who asks the service
     print(path)  # noqa: T201 - what the parent reads

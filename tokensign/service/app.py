@@ -60,7 +60,8 @@ def application(context: Context) -> Observed:
 
     async def failed(request: Request, error: Exception) -> Response:
         problem = _problem(error)
-        if problem.kind.status >= problems.FAILED.status or problem.detail is None:
+        is_told = problem.kind.status < problems.FAILED.status and problem.detail is not None
+        if not is_told and not isinstance(error, HTTPException):  # of which the status tells all
             request.state.facts["reason"] = _reason(error)
         return problem.response(request.state.request_id)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import secrets
 import ssl
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ _CONNECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 120.0  # longer than a lane's deadline, and a document takes its time
 _ANSWER_MAXIMUM: Final = 1 << 24  # octets of an answer in JSON
 _OK: Final = 200
+_BEARER: Final = re.compile(r"[\x21-\x7e]+")
 _PATIENCE: Final = 5.0  # seconds after which a busy service is asked again, where it does not say
 
 
@@ -57,12 +59,24 @@ class ClientCredentials:
         key: Its private key, PEM, or None.
         bearer: An API key or a token, or None; it is in no error.
         trust: The CAs of the service's certificate, PEM; None: those of the system.
+
+    Raises:
+        ConfigurationError: What is given as an API key or a token cannot be one.
     """
 
     certificate: Path | None = None
     key: Path | None = None
     bearer: str | None = None
     trust: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.bearer is not None and not _BEARER.fullmatch(
+            self.bearer
+        ):  # which HTTP would tell in its error
+            raise ConfigurationError(
+                "what is given as the API key or token of the service is none",
+                hint="it is one line of ASCII without blanks, and without the word Bearer before it",
+            )
 
     def __repr__(self) -> str:
         return f"<ClientCredentials {self.certificate or 'bearer'}>"
@@ -81,10 +95,7 @@ class ServiceClient:
     """
 
     def __init__(self, url: str, credentials: ClientCredentials) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query:
-            raise UsageError(f"{url} is no service", hint="write https://HOST:PORT")
-        self.url = f"https://{parts.netloc}"
+        self.url = f"https://{_place(url)}"
         self._bearer = credentials.bearer
         self._pool = httpcore.ConnectionPool(ssl_context=_tls(credentials), retries=0)
 
@@ -149,8 +160,15 @@ class ServiceClient:
             NetworkError, AccessError, TokenError: The service does not do it.
         """
         path = f"/v1/keys/{quote(key_id)}/decryptions"
+        start = message.tell()
+        left = message.seek(0, 2) - start  # no content is larger than the message around it
+        message.seek(start)
         with self._answer("POST", path, message, "application/cms") as response:
-            output.writelines(response.iter_stream())
+            for piece in response.iter_stream():
+                left -= len(piece)
+                if left < 0:
+                    raise NetworkError(f"{self.url} answered with more than was in the message")
+                output.write(piece)
             return {
                 name.decode().lower(): value.decode("latin-1")
                 for name, value in response.headers
@@ -237,6 +255,20 @@ _TIMEOUTS: Final = {
 }
 
 
+def _place(url: str) -> str:
+    """HOST:PORT of a service.
+
+    Raises:
+        UsageError: The URL is none of a service.
+    """
+    with contextlib.suppress(ValueError):  # of a port that is none
+        parts = urlsplit(url)
+        extra = (parts.path.strip("/"), parts.query, parts.fragment, parts.username, parts.password)
+        if parts.scheme == "https" and parts.hostname and parts.port != 0 and not any(extra):
+            return parts.netloc
+    raise UsageError(f"{url} is no service", hint="write https://HOST:PORT")
+
+
 def _tls(credentials: ClientCredentials) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=credentials.trust)
@@ -264,7 +296,7 @@ def _parsed(url: str, response: httpcore.Response) -> Any:  # noqa: ANN401 - JSO
             )
     try:
         return json.loads(found)
-    except ValueError:
+    except (ValueError, RecursionError):
         if response.status == _OK:
             raise NetworkError(f"{url} answered with something else than JSON") from None
         return {}

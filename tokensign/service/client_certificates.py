@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tokensign.errors import MalformedError, UnauthenticatedError
+from tokensign.errors import FileError, MalformedError, UnauthenticatedError
 from tokensign.files import read_small
 
 if TYPE_CHECKING:
@@ -105,11 +105,16 @@ class ClientCertificates:
             FileError, MalformedError: One cannot be read.
         """
         self._look_at = time.monotonic() + _LOOK_SECONDS
-        stamps = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in self._files)
+        stamps = tuple(map(_stamp, self._files))
         if stamps != self._stamps:
             lists = [self._verified(file) for file in self._files]
             self._lists = {one.issuer.public_bytes(): one for one in lists}
             self._stamps = stamps
+
+    def untold(self) -> list[str]:
+        """The CAs of whose certificates no CRL tells now, although there are CRLs."""
+        names = [authority.subject for authority in self._authorities if self._files]
+        return [name.rfc4514_string() for name in names if self._listed(name.public_bytes()) is None]
 
     def check(self, certificate: bytes) -> None:
         """Refuse a certificate that was revoked, or of which nothing tells.
@@ -122,17 +127,24 @@ class ClientCertificates:
         if time.monotonic() >= self._look_at:
             try:
                 self.look()
-            except (OSError, MalformedError) as error:  # the lists at hand count until they end
+            except (FileError, MalformedError) as error:  # the lists at hand count until they end
                 _log.error("the CRLs of clients: %s", error)
         facts = _facts(certificate)
-        listed = self._lists.get(facts.issuer)
-        if listed is None or listed.next_update_utc is None or listed.next_update_utc <= datetime.now(UTC):
+        listed = self._listed(facts.issuer)
+        if listed is None:
             raise UnauthenticatedError(
                 "no CRL tells whether the client certificate was revoked",
                 hint="put the newest CRL of its CA in the place of the one that ended",
             )
         if listed.get_revoked_certificate_by_serial_number(facts.serial_number) is not None:
             raise UnauthenticatedError(f"the client certificate {facts.serial_number:x} was revoked")
+
+    def _listed(self, issuer: bytes) -> x509.CertificateRevocationList | None:
+        """The CRL of an issuer that has not ended."""
+        listed = self._lists.get(issuer)
+        if listed is None or listed.next_update_utc is None or listed.next_update_utc <= datetime.now(UTC):
+            return None
+        return listed
 
     def _verified(self, file: Path) -> x509.CertificateRevocationList:
         encoded = read_small(file)
@@ -145,6 +157,14 @@ class ClientCertificates:
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
             raise MalformedError(f"{file} is no CRL that can be used") from error
         raise MalformedError(f"the CRL {file} is not signed by a CA of clients")
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise FileError(f"cannot read {file}: {error.strerror or error}") from error
+    return found.st_mtime_ns, found.st_size
 
 
 @lru_cache(_REMEMBERED)

@@ -16,7 +16,7 @@ from fastapi.responses import StreamingResponse
 
 from tokensign.files import chunks, spool
 from tokensign.service.bodies import receive
-from tokensign.service.problems import BUSY, Problem
+from tokensign.service.problems import BUSY, TIMEOUT, Problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from tokensign.algorithms import Digest
 
-__all__ = ["KEPT_MAXIMUM", "Documents", "streamed"]
+__all__ = ["DOCUMENT_SECONDS", "KEPT_MAXIMUM", "Documents", "streamed"]
+
+DOCUMENT_SECONDS: Final = 600.0
+"""For all of a document: whoever sends a few octets now and then must not keep others away."""
 
 KEPT_MAXIMUM: Final = (
     1 << 16
@@ -74,7 +77,7 @@ class Documents:
         """
         with spool() as held:
             state = hashlib.sha256()
-            async for piece in receive(request, self._size):
+            async for piece in self._pieces(request):
                 state.update(piece)
                 held.write(piece)
             held.seek(0)
@@ -87,10 +90,18 @@ class Documents:
             Problem: As for `received`.
         """
         wanted, state = digest.new(), hashlib.sha256()
-        async for piece in receive(request, self._size):
+        async for piece in self._pieces(request):
             wanted.update(piece)
             state.update(piece)
         return wanted.digest(), state.digest()
+
+    async def _pieces(self, request: Request) -> AsyncIterator[bytes]:
+        try:
+            async with asyncio.timeout(DOCUMENT_SECONDS):
+                async for piece in receive(request, self._size):
+                    yield piece
+        except TimeoutError as error:
+            raise Problem(TIMEOUT, headers={"Connection": "close"}) from error
 
     async def run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Call a function in a thread, and wait for it."""

@@ -72,9 +72,14 @@ class Grants:
                 return
         raise min(refused, key=lambda error: error.retry_after)
 
-    def allows(self, principal: Principal, key: str | None, operation: str) -> bool:
-        """Whether a grant allows an operation now, in some scheme; counts nothing."""
-        return bool(self._grants(principal, key, operation))
+    def allows(
+        self, principal: Principal, key: str | None, operation: str, scheme: str | None = None
+    ) -> bool:
+        """Whether a grant allows an operation now, in a scheme or else in any; counts nothing."""
+        return any(
+            scheme is None or not one.schemes or _has_scheme(one, scheme)
+            for one in self._grants(principal, key, operation)
+        )
 
     def _grants(self, principal: Principal, key: str | None, operation: str) -> list[Grant]:
         if principal.operations is not None and operation not in principal.operations:
@@ -91,10 +96,13 @@ class Grants:
         limits: list[tuple[Hashable, Rate]] = []
         if grant.rate is not None:
             limits.append((("grant", grant.id), grant.rate))
-        for subject in (("principal", principal.name), ("key", key or "")):
-            rate = self._permissions.snapshot.limits.get(subject)
-            if rate is not None:
-                limits.append((subject, rate))
+        known = self._permissions.snapshot.limits
+        if known:
+            subjects = [("principal", principal.name)]
+            if key is not None:
+                lane = key.partition("/")[0]
+                subjects += [("key", name) for name in (key, f"{lane}/*", "*")]
+            limits += [(subject, known[subject]) for subject in subjects if subject in known]
         return limits
 
 

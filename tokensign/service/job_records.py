@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 
 from tokensign.audit.changes import record_change
+from tokensign.errors import LaneBusyError
 from tokensign.service.processes import database_time
 from tokensign.store.service_tables import JOB_ITEMS, JOBS
 
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 
     from tokensign.store import Store
 
-__all__ = ["Job", "JobItem", "JobRecords", "JobState"]
+__all__ = ["WAITING_MAXIMUM", "Job", "JobItem", "JobRecords", "JobState"]
 
+WAITING_MAXIMUM: Final = 100
+"""Jobs of a principal that wait at once, of at most 20,000 digests each: they fill the database, and those of
+others wait behind them."""
 JobState = Literal["waiting", "done", "failed"]
 _HOLD: Final = timedelta(seconds=30)  # longer than a batch may take in a lane, with its records
 _WAITS: Final = and_(JOB_ITEMS.c.signature.is_(None), JOB_ITEMS.c.reason.is_(None))
@@ -111,9 +115,11 @@ class JobRecords:
             defer: Lets it be worked on, in the same transaction.
 
         Raises:
+            LaneBusyError: Too many jobs of the principal wait already.
             FileError: The database fails.
         """
         with self._store.writing() as connection:
+            _require_room(connection, terms["principal"])
             row = {
                 **terms,
                 "items": len(digests),
@@ -277,6 +283,14 @@ class JobRecords:
         """Change a job that this process has; whether it has it."""
         own = and_(JOBS.c.id == job.id, JOBS.c.worker == self._worker, JOBS.c.state == "waiting")
         return connection.execute(update(JOBS).where(own).values(**values)).rowcount == 1
+
+
+def _require_room(connection: Connection, principal: str) -> None:
+    waiting = select(func.count()).where(JOBS.c.principal == principal, JOBS.c.state == "waiting")
+    if connection.execute(waiting).scalar_one() >= WAITING_MAXIMUM:
+        raise LaneBusyError(
+            f"{WAITING_MAXIMUM} jobs of {principal} wait already", hint="ask again when one of them is done"
+        )
 
 
 def _items(connection: Connection, job_id: str, which: Any, count: int) -> list[JobItem]:  # noqa: ANN401 - a condition

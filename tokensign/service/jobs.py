@@ -119,7 +119,7 @@ class JobWork:
                 return True
             principal = Principal(job.principal, job.principal_kind)  # type: ignore[arg-type] # as it was recorded
             await self._permissions.refresh()
-            if not self._grants.allows(principal, job.key, "jobs"):
+            if not self._grants.allows(principal, job.key, "jobs", job.scheme):
                 await asyncio.to_thread(self.records.finish, job, FORBIDDEN.name)
                 return True
             results = await self._sign(principal, job, items) if self._is_up(job) else []

@@ -174,6 +174,8 @@ class Lane:
             else:
                 self._workers.append(worker)
                 self._list(worker.keys)
+                name, keys = self.settings.name, len(worker.keys)
+                _log.info("the lane %s: the worker %d is up; keys: %d", name, worker.pid, keys)
                 return worker
             finally:
                 self._attempted.set()
@@ -203,6 +205,7 @@ class Lane:
     async def _look_at(self, worker: LaneProcess) -> None:
         if worker.waiting:  # its calls tell
             return
+        before = worker.trouble
         try:
             (result,) = await worker.call(Operation.PROBE, b"", b"", (b"",))
         except LaneDownError:  # it was killed
@@ -211,6 +214,10 @@ class Lane:
             self._refuse(result)
         elif isinstance(result, bytes) and not worker.retired:
             worker.trouble = None
+            if before is not None:
+                _log.info("the lane %s: the token is back", self.settings.name)
+        elif before is None:
+            _log.warning("the lane %s: %s", self.settings.name, result)
 
     def _why_down(self) -> str:
         if self._stopping:

@@ -40,10 +40,12 @@ class _Waiting:
     Attributes:
         answer: What waits for it.
         answer_by: When the worker hangs if there is none.
+        items: How many results it has.
     """
 
     answer: asyncio.Future[_Results]
     answer_by: float
+    items: int
 
 
 class LaneProcess(asyncio.Protocol):
@@ -159,7 +161,7 @@ class LaneProcess(asyncio.Protocol):
         now = time.monotonic()
         self._number = (self._number + 1) & 0xFFFFFFFF
         begin_by = now + self._settings.deadline * _WAITING_PART
-        waiting = _Waiting(self._loop.create_future(), now + self._settings.deadline)
+        waiting = _Waiting(self._loop.create_future(), now + self._settings.deadline, len(items))
         self._calls[self._number] = waiting
         self._outgoing.append(call_message(self._number, operation, begin_by, key, parameter, items))
         if len(self._calls) <= _PROMPT:
@@ -216,7 +218,10 @@ class LaneProcess(asyncio.Protocol):
             self.kill("it answered what nobody understands")
 
     def _take(self, number: int, results: _Results) -> None:
-        waiting = self._calls.pop(number)
+        waiting = self._calls[number]
+        if len(results) != waiting.items:
+            raise MalformedError("the answer has another number of results than the call has items")
+        del self._calls[number]
         for result in results:
             if isinstance(result, TokenRemovedError | ModuleError | PinError):
                 self.trouble = result

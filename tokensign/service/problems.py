@@ -49,6 +49,8 @@ __all__ = [
 
 MEDIA_TYPE: Final = "application/problem+json"
 _TYPE_PREFIX: Final = "urn:tokensign:problem:"
+_UNAVAILABLE: Final = 503
+_RETRY_SECONDS: Final = 5  # until the service may be asked again, where nothing better is known
 _ERRORS_MAXIMUM: Final = 10  # of one body; more tell nobody anything
 
 
@@ -87,7 +89,7 @@ FAILED: Final = Kind("failed", 500, "The service failed")
 UPSTREAM: Final = Kind("upstream", 502, "A server that is needed for it gave no answer that may be taken")
 UNRECORDED: Final = Kind("unrecorded", 503, "It could not be recorded, and was not released")
 TOKEN_DOWN: Final = Kind("token-down", 503, "The token cannot be used at present")
-NO_ROOM: Final = Kind("no-room", 503, "The service has no room for it at present")
+NO_ROOM: Final = Kind("no-room", 503, "The service has no room for it, or no database, at present")
 EXPIRED: Final = Kind("expired", 503, "The time of the job was over before this was signed")
 
 ASKING: Final = (UNAUTHENTICATED, FORBIDDEN, RATE, FAILED, UPSTREAM, NO_ROOM)
@@ -176,8 +178,11 @@ class Problem(Exception):  # noqa: N818 - the term of RFC 9457
     def response(self, request_id: str | None = None) -> Response:
         """The answer of HTTP."""
         headers = dict(self.headers)
-        if self.retry_after is not None:
-            headers["Retry-After"] = str(max(1, round(self.retry_after)))
+        retry_after = self.retry_after
+        if retry_after is None and self.kind.status == _UNAVAILABLE:
+            retry_after = _RETRY_SECONDS
+        if retry_after is not None:
+            headers["Retry-After"] = str(max(1, round(retry_after)))
         if self.kind is UNAUTHENTICATED:
             headers.setdefault("WWW-Authenticate", "Bearer")
         return Response(

@@ -35,6 +35,7 @@ _SCHEMA_LOCK: Final = 0x746F6B656E6A6F62  # "tokenjob"; others do not lock it by
 _AGAIN_SECONDS: Final = 5  # after which a job that another process still has is looked at again
 _STALLED_SECONDS: Final = 30  # after which a worker that shows no life is taken for dead
 _LOOK_SECONDS: Final = 10.0  # from one look for the jobs of dead workers to the next
+_POOL_SECONDS: Final = 5.0  # for a connection; a service that stops while the database is away waits for two
 
 
 class QueuedJobs:
@@ -52,7 +53,9 @@ class QueuedJobs:
         self._lanes = lanes
         self._store = store
         place = make_url(store.place).set(drivername="postgresql").render_as_string(hide_password=False)
-        self._app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=place))
+        self._app = procrastinate.App(
+            connector=procrastinate.PsycopgConnector(conninfo=place, timeout=_POOL_SECONDS)
+        )
         self._deferring = procrastinate.App(connector=procrastinate.SyncPsycopgConnector(conninfo=place))
         retry = procrastinate.RetryStrategy(wait=_AGAIN_SECONDS)  # until it is done
         self._app.task(name=_TASK, retry=retry)(self._sign)

@@ -67,14 +67,14 @@ class RemoteKey:
     def __init__(self, client: ServiceClient, document: dict[str, Any]) -> None:
         self._client = client
         try:
-            self.id: str = document["id"]
+            self.id = _require_texts(document["id"])[0]
             self.info = RemoteKeyInfo(
-                label=document["id"],
-                spec=document["type"],
-                uri=KeyUri.parse(document["uri"]),
-                schemes=tuple(document["schemes"]),
-                operations=tuple(document["operations"]),
-                state=document["state"],
+                label=self.id,
+                spec=_require_texts(document["type"])[0],
+                uri=KeyUri.parse(*_require_texts(document["uri"])),
+                schemes=_require_texts(*document["schemes"]),
+                operations=_require_texts(*document["operations"]),
+                state=_require_texts(document["state"])[0],
             )
             self.public_key: PublicKeyTypes = load_pem_public_key(document["public_key"].encode())
             pem = document["certificate"]
@@ -119,3 +119,16 @@ class RemoteKey:
             return binascii.a2b_base64(answer["results"][0]["signature"], strict_mode=True)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise NetworkError(f"{self._client.url} answered with no signature") from error
+
+
+def _require_texts(*values: Any) -> tuple[str, ...]:  # noqa: ANN401 - any JSON
+    """The same values, all of which are texts that can be sent and printed.
+
+    Raises:
+        TypeError, ValueError: One is not.
+    """
+    for value in values:
+        if not isinstance(value, str):
+            raise TypeError
+        value.encode()  # a lone surrogate cannot be
+    return values

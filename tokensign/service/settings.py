@@ -32,6 +32,7 @@ from contextvars import ContextVar
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -42,13 +43,21 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from tokensign.errors import ConfigurationError, UsageError
 from tokensign.uri import KeyUri, is_uri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pydantic_core import ErrorDetails
 
 __all__ = ["Address", "LaneTable", "ServiceSettings", "TlsSettings", "load_service_settings", "parse_address"]
 
@@ -57,6 +66,16 @@ _PORT_MAXIMUM: Final = 65535
 _GIB: Final = 1 << 30
 _YEAR_HOURS: Final = 8784.0  # a job that has waited for that long is forgotten
 _WORKER_SOURCES: Final = ("file", "credential", "keyring")  # that a worker reads by itself, at any time
+_NO_SETTING: Final = "extra_forbidden"
+_REASONS: Final = {
+    _NO_SETTING: "there is no such setting",
+    "missing": "it is missing",
+    "tuple_type": "it is a list: [...], or [[...]] for tables",
+    "model_type": "it is a table",
+    "string_type": "it is a text",
+    "too_short": "one is needed at least",
+}
+"""In our words, by pydantic's names of errors; its own words speak of Python."""
 _NOBODY: Final = "nobody is there to be asked when a lane is started again"
 _NOT_FOR_WORKERS: Final = {
     "env": "the environment is that of the process that answers HTTP, too, which must not see a PIN",
@@ -115,12 +134,20 @@ def _file_or_url(place: str) -> str:
     return place if "://" in place else str(_beside_the_file(Path(place)))
 
 
-Address = Annotated[tuple[str, int], BeforeValidator(parse_address)]
+def _web_address(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("it is a URL: https://HOST/PATH")
+    return url
+
+
+Address = Annotated[tuple[str, int], NoDecode, BeforeValidator(parse_address)]
 """HOST:PORT; port 0 is any that is free."""
 _File = Annotated[Path, AfterValidator(_beside_the_file)]
 _FileOrUrl = Annotated[str, AfterValidator(_file_or_url)]
 _Source = Annotated[str, AfterValidator(_source_of_a_worker)]
 _TokenName = Annotated[str, AfterValidator(_token_without_pin)]
+_Url = Annotated[str, AfterValidator(_web_address)]
 
 
 class _Table(BaseModel):
@@ -141,6 +168,12 @@ class TlsSettings(_Table):
     key: _File
     client_ca: _File | None = None
     client_crl: tuple[_File, ...] = ()
+
+    @model_validator(mode="after")
+    def _be_coherent(self) -> TlsSettings:
+        if self.client_crl and self.client_ca is None:
+            raise ValueError("client-crl is of no use without client-ca, which issues the certificates")
+        return self
 
 
 class LaneTable(_Table):
@@ -219,13 +252,15 @@ class ServiceSettings(BaseSettings):
     monitor_key: str | None = None
     oidc: OidcSettings | None = None
     audit: AuditSettings = AuditSettings()
-    tsa: str | None = None
-    traces: str | None = None
+    tsa: _Url | None = None
+    traces: _Url | None = None
 
     @model_validator(mode="after")
     def _be_coherent(self) -> ServiceSettings:
         if self.tls is None and not _is_loopback(self.listen[0]):
             raise ValueError("without [service.tls] the service listens at a loopback address only")
+        if self.metrics == self.listen and self.listen[1]:
+            raise ValueError("listen and metrics are one address; write another port for metrics")
         names = [lane.name for lane in self.lanes]
         if len(set(names)) < len(names):
             raise ValueError("two lanes have the same name")
@@ -258,15 +293,24 @@ def load_service_settings(table: Mapping[str, Any], folder: Path) -> ServiceSett
     try:
         return ServiceSettings(**_underscored(table, "service"))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part).replace("_", "-") for part in ("service", *first["loc"]))
-        reason = first["msg"].removeprefix("Value error, ")
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise _refusal(min(found, key=lambda one: one["type"] != _NO_SETTING)) from None  # or one is missing
+    except SettingsError as error:
         raise ConfigurationError(
-            f"the setting {place} cannot be used: {reason}",
-            hint="docs/service.md has all settings of [service]",
+            f"a variable TOKENSIGN_SERVICE_... of the environment cannot be used: {error}",
+            hint="write tables and lists in it as JSON",
         ) from None
     finally:
         _folder.reset(token)
+
+
+def _refusal(error: ErrorDetails) -> ConfigurationError:
+    place = ".".join(str(part).replace("_", "-") for part in ("service", *error["loc"]))
+    reason = _REASONS.get(error["type"], error["msg"].removeprefix("Value error, "))
+    return ConfigurationError(
+        f"the setting {place} cannot be used: {reason}",
+        hint="docs/service.md has all settings of [service]",
+    )
 
 
 def _underscored(value: Any, where: str) -> Any:  # noqa: ANN401 - any TOML

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tokensign.service.settings import LaneTable, ServiceSettings
     from tokensign.store import Store
 
-__all__ = ["assembled", "lanes_of"]
+__all__ = ["assembled", "certificates_of", "lanes_of", "tokens_of"]
 
 
 def assembled(
@@ -59,7 +59,7 @@ def assembled(
         store=store,
         lanes=lanes,
         journal=journal,
-        principals=Principals(permissions, _certificates(settings), _tokens(settings)),
+        principals=Principals(permissions, certificates_of(settings), tokens_of(settings)),
         grants=grants,
         telemetry=Telemetry(lanes.states, settings.traces),
         documents=Documents(settings.documents, settings.document_size),
@@ -116,14 +116,24 @@ def _checkpoints(settings: ServiceSettings, store: Store, lanes: Lanes) -> Check
     return Checkpoints(store, signer, settings.audit.seconds)
 
 
-def _certificates(settings: ServiceSettings) -> ClientCertificates | None:
+def certificates_of(settings: ServiceSettings) -> ClientCertificates | None:
+    """What tells which client certificates were revoked; None where clients have none.
+
+    Raises:
+        FileError, MalformedError: A file cannot be used.
+    """
     tls = settings.tls
     if tls is None or tls.client_ca is None:
         return None
     return ClientCertificates(tls.client_ca, tls.client_crl)
 
 
-def _tokens(settings: ServiceSettings) -> BearerTokens | None:
+def tokens_of(settings: ServiceSettings) -> BearerTokens | None:
+    """What checks tokens of OpenID Connect, or None.
+
+    Raises:
+        ConfigurationError: The URL of the keys is not one of https.
+    """
     oidc = settings.oidc
     if oidc is None:
         return None

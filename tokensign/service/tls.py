@@ -1,9 +1,9 @@
 """TLS as the service speaks it with clients.
 
 A client need not have a certificate, because some have tokens or API keys; one that it shows must be issued
-by the configured CAs, or the handshake fails. Sessions are not resumed, so that each connection has its
-certificate validated anew; whether it was revoked is asked with each request
-(`tokensign.service.client_certificates`).
+by the configured CAs, or the handshake fails. There are no tickets. A client with TLS 1.2 may resume a
+session of this process, with the certificate that it had; whether that has ended or was revoked is asked
+with each request (`tokensign.service.client_certificates`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def _context(settings: TlsSettings) -> ssl.SSLContext:
 
 
 def _load_certificate(context: ssl.SSLContext, settings: TlsSettings) -> None:
-    with _naming("certificate", settings.certificate), _naming("key", settings.key):
+    with _naming("certificate", settings.certificate):  # OpenSSL does not tell which of both it means
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(settings.certificate)
+    with _naming("key", settings.key):
         context.load_cert_chain(settings.certificate, settings.key, password=_no_password)
 
 
@@ -74,11 +76,18 @@ def _load_certificate(context: ssl.SSLContext, settings: TlsSettings) -> None:
 def _naming(setting: str, file: object) -> Iterator[None]:
     try:
         yield
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:  # ssl.SSLError is one
         raise ConfigurationError(
-            f"service.tls.{setting} {file} cannot be used: {getattr(error, 'strerror', None) or error}",
+            f"service.tls.{setting} {file} cannot be used: {_reason(error)}",
             hint="it is PEM; the key is without a password, and that of the certificate",
         ) from error
+
+
+def _reason(error: OSError) -> str:
+    reason = getattr(error, "reason", None)  # OpenSSL's, such as NO_CERTIFICATE_OR_CRL_FOUND
+    if reason == "KEY_VALUES_MISMATCH":
+        return "it is not that of the certificate"
+    return reason.replace("_", " ").lower() if reason else error.strerror or str(error)
 
 
 def _no_password() -> str:

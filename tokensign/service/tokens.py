@@ -87,6 +87,14 @@ class BearerTokens:
         self._loading = asyncio.Lock()
         self._seen: dict[bytes, dict[str, Any]] = {}  # claims of tokens whose signatures were good
 
+    async def have_keys(self) -> None:
+        """Have the issuer's keys, asked for at most some minutes ago.
+
+        Raises:
+            FileError, NetworkError: They cannot be had.
+        """
+        await self._load(_KEYS_SECONDS)
+
     async def subject(self, token: str, certificate: bytes | None) -> str:
         """Whom a token is about: `iss` and `sub`, with a blank between them.
 
@@ -100,7 +108,7 @@ class BearerTokens:
         """
         if len(token) > TOKEN_SIZE_MAXIMUM:
             raise UnauthenticatedError("the token is too large")
-        await self._load(_KEYS_SECONDS)
+        await self.have_keys()
         try:
             try:
                 claims = self._verified(token)
@@ -134,7 +142,7 @@ class BearerTokens:
             )
         thumbprint = b"" if certificate is None else hashlib.sha256(certificate).digest()
         actual = base64.urlsafe_b64encode(thumbprint).rstrip(b"=")
-        if not hmac.compare_digest(actual, expected.encode()):
+        if certificate is None or not hmac.compare_digest(actual, expected.encode()):
             raise UnauthenticatedError(
                 "the token is bound to another certificate than that of the connection"
             )

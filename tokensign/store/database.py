@@ -115,8 +115,8 @@ class Store:
 
     @property
     def _shown(self) -> str:
-        """What to call it in errors, without a password."""
-        return _url(self.place).render_as_string() if "://" in self.place else self.place
+        """What to call it in errors, without a password and options."""
+        return _url(self.place).set(query={}).render_as_string() if "://" in self.place else self.place
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -124,8 +124,8 @@ class Store:
             yield
         except DBAPIError as error:
             raise FileError(
-                f"the database {self._shown} cannot be used: {error.orig}",
-                hint="see whether it can be read and written, and whether another process keeps it busy",
+                f"the database {self._shown} cannot be used: {' '.join(str(error.orig).split())}",
+                hint="see whether it is there, can be written, and is not kept busy by another process",
             ) from error
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["routes"]
 
 _PAGE_MAXIMUM: Final = 1000  # entries of an answer; one of a hundred digests has some KiB
+_PAGE_SIZE: Final = 1 << 22  # octets of an answer after which it ends, because an entry may have 64 KiB
+_READ: Final = 50  # entries that are read at a time
 _SIZE_MAXIMUM: Final = (1 << 63) - 1  # of a tree, as databases count
 
 
@@ -129,8 +131,13 @@ def _checkpoint(store: Store) -> CheckpointDocument:
 
 def _entries(store: Store, start: int, count: int) -> EntriesDocument:
     with reading_tree(store) as tree:
-        leaves = tree.leaves(start, min(start + count, tree.size)) if start < tree.size else []
-        found = [EntryDocument(number=start + i, leaf=leaf.decode()) for i, leaf in enumerate(leaves)]
+        found: list[EntryDocument] = []
+        end, octets = min(start + count, tree.size), 0
+        while start < end and octets < _PAGE_SIZE:
+            for leaf in tree.leaves(start, min(start + _READ, end)):
+                found.append(EntryDocument(number=start, leaf=leaf.decode()))
+                start += 1
+                octets += len(leaf)
         return EntriesDocument(size=tree.size, entries=found)
 
 

@@ -98,9 +98,20 @@ def routes(context: Context) -> APIRouter:
     return router
 
 
+async def _still_allowed(context: Context, request: Request, wanted: _Wanted) -> None:
+    """Ask once more when all of the document is there, which may be minutes later.
+
+    Raises:
+        UnauthenticatedError, ForbiddenError: It is not allowed any more.
+    """
+    caller = await context.caller(request)
+    context.grants.check(caller, wanted.key.id, "cms", wanted.scheme.name, 0)
+
+
 async def _sign_hashed(context: Context, request: Request, wanted: _Wanted) -> Response:
     """Sign a document of which only the hash value is needed."""
     digest, content_hash = await context.documents.hashed(request, wanted.scheme.digest)
+    await _still_allowed(context, request, wanted)
 
     async def work() -> Outcome:
         (message,) = await sign_cms(wanted.key, wanted.scheme, [digest])
@@ -116,6 +127,7 @@ async def _sign_hashed(context: Context, request: Request, wanted: _Wanted) -> R
 async def _sign_spooled(context: Context, request: Request, wanted: _Wanted) -> Response:
     """Sign a document that is read a second time: to copy it, or to judge the signature again."""
     async with context.documents.received(request) as (content, content_hash):
+        await _still_allowed(context, request, wanted)
 
         async def work() -> Outcome:
             message, message_hash = await context.documents.run(_signed, wanted, content)

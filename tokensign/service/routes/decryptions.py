@@ -53,6 +53,8 @@ def routes(context: Context) -> APIRouter:
         request.state.facts.update(key=found.id, lane=found.lane)
         with context.documents.room():
             async with context.documents.received(request) as (message, message_hash):
+                caller = await context.caller(request)  # once more: that may have taken minutes
+                context.grants.check(caller, found.id, "decrypt", None, 0)
 
                 async def work() -> Outcome:
                     try:

@@ -139,7 +139,7 @@ def endpoint(context: Context) -> Callable[[Request, str], Awaitable[Response]]:
             {
                 "scheme": scheme.name,
                 "form": wanted.form,
-                "digests" if wanted.digests else "messages": wanted.digests or wanted.messages,
+                **_asked(wanted, items),
             },
             request_hash(request, body_hash),
         )
@@ -156,6 +156,13 @@ def endpoint(context: Context) -> Callable[[Request, str], Awaitable[Response]]:
         return await perform(request, context.journal, use, work)
 
     return sign
+
+
+def _asked(wanted: SignaturesRequest, items: list[bytes]) -> dict[str, list[str]]:
+    """What the audit log has of the items: no content, so only hash values."""
+    if wanted.digests is not None:
+        return {"digests": wanted.digests}
+    return {"messages": [f"sha256:{hashlib.sha256(item).hexdigest()}" for item in items]}
 
 
 def _result(signature: bytes | TokensignError) -> dict[str, Any]:
