@@ -17,7 +17,13 @@ from tokensign.cli import supervisor
 from tokensign.cli.command import EXIT_BROKEN_PIPE
 from tokensign.cli.output import print_error
 from tokensign.cli.root import root
-from tokensign.cli.signals import SignalError, catch_signals, tell_the_end
+from tokensign.cli.signals import (
+    SignalError,
+    catch_signals,
+    say_no_lost_signal,
+    signal_behind,
+    tell_the_end,
+)
 from tokensign.errors import TokensignError
 
 if TYPE_CHECKING:
@@ -39,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     catch_signals()
     if arguments is None:
+        say_no_lost_signal()
         supervisor.enable()
     if isinstance(sys.stdout, io.TextIOWrapper):  # what the locale does not know is escaped, as on stderr
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -76,16 +83,23 @@ def _run(arguments: list[str]) -> int:
     except OSError:
         raise
     except Exception as error:
-        if os.environ.get("TOKENSIGN_DEBUG"):
+        if os.environ.get("TOKENSIGN_DEBUG") and signal_behind(error) is None:
             raise
-        return print_error(
-            f"this is a bug in tokensign ({type(error).__name__})",
-            "set TOKENSIGN_DEBUG=1 to see where, and report it without keys and PINs",
-            _EXIT_BUG,
-            as_json=as_json,
-            kind="Bug",
-        )
+        return _unexpected(error, as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _unexpected(error: Exception, *, as_json: bool) -> int:
+    number = signal_behind(error)
+    if number is not None:
+        return tell_the_end(number, as_json=as_json)
+    return print_error(
+        f"this is a bug in tokensign ({type(error).__name__})",
+        "set TOKENSIGN_DEBUG=1 to see where, and report it without keys and PINs",
+        _EXIT_BUG,
+        as_json=as_json,
+        kind="Bug",
+    )
 
 
 def _misused(error: click.ClickException, *, as_json: bool) -> int:

@@ -18,7 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-TIMEOUT: Final = 30.0  # seconds until a program must have written or ended
+TIMEOUT: Final = 60.0  # seconds until a program must have written or ended
 
 
 class Console:
@@ -27,17 +27,20 @@ class Console:
     Args:
         script: The program.
         arguments: Its arguments.
-        environment: Variables besides those of this process.
+        environment: Variables besides those of this process; None for one that it shall not have.
     """
 
-    def __init__(self, script: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, script: str, *arguments: str, environment: Mapping[str, str | None] | None = None
+    ) -> None:
         self._master, self._slave = pty.openpty()
         self.before = termios.tcgetattr(self._slave)
         self.shown = b""
         self._seen = 0
+        variables = os.environ | {"TERM": "xterm", "LC_ALL": "C.UTF-8"} | dict(environment or {})
         self.process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(script), *arguments],
-            env=os.environ | {"TERM": "xterm", "LC_ALL": "C.UTF-8"} | dict(environment or {}),
+            env={name: value for name, value in variables.items() if value is not None},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -97,7 +100,7 @@ def console() -> Iterator[Callable[..., Console]]:
     """Run a Python program on a terminal: `console(script, *arguments, environment={...})`."""
     opened: list[Console] = []
 
-    def start(script: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Console:
+    def start(script: str, *arguments: str, environment: Mapping[str, str | None] | None = None) -> Console:
         opened.append(Console(script, *arguments, environment=environment))
         return opened[-1]
 

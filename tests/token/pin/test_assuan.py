@@ -12,7 +12,7 @@ from tokensign.token.pin.assuan import LINE_MAXIMUM, AssuanClient, AssuanError, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-TIMEOUT = 5.0
+TIMEOUT = 60.0
 
 
 @pytest.fixture

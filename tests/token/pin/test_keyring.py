@@ -19,7 +19,7 @@ from tokensign.token import PinRequest, parse_pin_source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-TIMEOUT: Final = 20.0  # seconds for a daemon to start
+TIMEOUT: Final = 60.0  # seconds for a daemon to start
 BUS: Final = """
     <busconfig>
       <type>session</type>

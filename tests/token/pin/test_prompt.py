@@ -7,6 +7,7 @@ from subprocess import PIPE, run
 from typing import TYPE_CHECKING
 
 import pytest
+from unmeasured import UNMEASURED
 
 from tokensign.token import PromptSource
 
@@ -111,7 +112,7 @@ def test_what_was_typed_before_the_prompt_is_no_pin(console: Callable[..., Conso
 
 
 def test_an_interrupt_gives_the_terminal_back(console: Callable[..., Console]) -> None:
-    terminal = console(ASK)
+    terminal = console(ASK, environment=UNMEASURED)
     terminal.expect("[2J: ")
     terminal.type("12\x03")
     assert "KeyboardInterrupt" in terminal.finish()

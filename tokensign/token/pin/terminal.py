@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import termios
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ __all__ = ["Terminal", "terminal"]
 
 _TERMINAL: Final = "/dev/tty"
 _LOCAL_MODES: Final = 3  # the place of c_lflag in what termios gives
+_LOOK: Final = 0.25  # seconds between two looks whether a signal came: a person feels no delay
 
 
 class Terminal:
@@ -66,6 +68,7 @@ class Terminal:
         try:
             with memoryview(buffer) as view:
                 while size < len(buffer) and b"\n" not in buffer:
+                    self._wait_for_input()
                     count = os.readv(self._descriptor, [view[size:]])
                     if not count:
                         break
@@ -74,6 +77,15 @@ class Terminal:
                 return Pin(view[:end]) if end else None
         finally:
             buffer[:] = bytes(len(buffer))
+
+    def _wait_for_input(self) -> None:
+        """Wait until a read does not block.
+
+        A signal that comes just before a read begins does not end it: Python has noted the signal, handles it
+        after the read, and so ^C would have to be typed twice.
+        """
+        while not select.select([self._descriptor], [], [], _LOOK)[0]:
+            pass
 
 
 @contextlib.contextmanager
