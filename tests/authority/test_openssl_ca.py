@@ -14,18 +14,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from software_signer import SoftwareSigner
 
+from tokensign.algorithms import KeySpec
 from tokensign.authority import Reason, State, create_authority, load_profile
 from tokensign.authority.openssl_index import index_line
 from tokensign.pki.request import certificate_request
 from tokensign.store import Store
+from tokensign.token import Pin, generate_key, open_key, open_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from certificate_authorities import People
 
-    from tokensign.token import TokenKey
+    from tokensign.token import Module, TokenKey
 
 CONFIGURATION = """
 [ca]
@@ -64,12 +66,18 @@ def prepare(folder: Path) -> None:
         (folder / name).write_text("1000\n")
 
 
+@pytest.fixture
+def signer(module: Module, new_token: Callable[..., str], user_pin: str) -> Iterator[TokenKey]:
+    """A key on a token of its own: OpenSSL's engine, libp11 0.4.12, finds none beside one of Curve25519."""
+    with open_token(module, new_token("openssl-ca"), Pin(user_pin), read_write=True) as token:
+        yield open_key(token, generate_key(token, "ca", KeySpec.parse("rsa:2048")))
+
+
 def test_openssl_ca_signs_with_the_key_on_the_token_under_the_certificate_made_here(
-    token_key: Callable[..., TokenKey], tmp_path: Path, module_path: Path, user_pin: str
+    signer: TokenKey, tmp_path: Path, module_path: Path, user_pin: str
 ) -> None:
     if "[ available ]" not in openssl(tmp_path, "engine", "-t", "pkcs11"):
         pytest.skip("OpenSSL's PKCS #11 engine is not installed (libengine-pkcs11-openssl)")
-    signer = token_key("rsa:2048", name="ca")
     prepare(tmp_path)
     pin_file = tmp_path / "pin"
     pin_file.touch(mode=0o600)

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from unmeasured import UNMEASURED
 
 if TYPE_CHECKING:
     import subprocess
@@ -22,8 +23,17 @@ SIGNALS = {
 }
 GIGABYTE = 1 << 30
 MEGABYTE = 1 << 20
+PATIENCE = 60.0  # seconds until a command has begun its work
 
 every_signal = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+
+
+@pytest.fixture
+def terminal(terminal: Terminal) -> Terminal:
+    """A shell whose commands can be interrupted anywhere."""
+    for name in UNMEASURED:
+        terminal.environment.pop(name, None)
+    return terminal
 
 
 def sparse(terminal: Terminal, name: str, size: int) -> None:
@@ -33,7 +43,7 @@ def sparse(terminal: Terminal, name: str, size: int) -> None:
 
 
 def wait_until(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert process.poll() is None, "the process ended before it could be stopped"
         assert time.monotonic() < deadline

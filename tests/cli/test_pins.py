@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from unmeasured import UNMEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,6 +187,8 @@ def test_wrong_pin_at_the_prompt_is_not_asked_for_again(terminal: Terminal) -> N
 
 
 def test_interrupt_at_the_prompt_gives_the_terminal_back(terminal: Terminal) -> None:
+    for name in UNMEASURED:
+        terminal.environment.pop(name, None)
     console = Console(terminal, "key", "list")
     console.expect(b"PIN for the token acme: ")
     os.write(console.master, b"\x03")

@@ -36,7 +36,7 @@ def is_alive(process: int) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -119,7 +119,7 @@ def test_time_for_an_operation_is_set_in_the_configuration(
     assert done.returncode == 3
     assert "hangs" in done.stderr
     assert "token-timeout" in done.stderr
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 45
 
 
 @pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "inf"])
@@ -143,7 +143,7 @@ def test_signal_ends_a_command_whose_module_hangs(
 ) -> None:
     (child,) = children(hanging.pid)
     hanging.send_signal(number)
-    _, error = hanging.communicate(timeout=30)
+    _, error = hanging.communicate(timeout=60)
     assert hanging.returncode == code
     assert error.splitlines() == [f"error: {word}", "hint: no file is half-written; run it again"]
     assert place.leftovers() == []
@@ -154,7 +154,7 @@ def test_signal_ends_a_command_whose_module_hangs(
 def test_quit_ends_both(hanging: subprocess.Popen[str], place: Place) -> None:
     (child,) = children(hanging.pid)
     hanging.send_signal(signal.SIGQUIT)
-    _, error = hanging.communicate(timeout=30)
+    _, error = hanging.communicate(timeout=60)
     assert hanging.returncode == 128 + signal.SIGQUIT
     assert "SIGQUIT" in error
     assert place.leftovers() == []
@@ -164,7 +164,7 @@ def test_quit_ends_both(hanging: subprocess.Popen[str], place: Place) -> None:
 def test_child_that_is_killed_is_told(hanging: subprocess.Popen[str], place: Place) -> None:
     (child,) = children(hanging.pid)
     os.kill(child, signal.SIGKILL)
-    _, error = hanging.communicate(timeout=30)
+    _, error = hanging.communicate(timeout=60)
     assert hanging.returncode == 128 + signal.SIGKILL
     assert "the process was killed (SIGKILL)" in error
     assert place.leftovers() == []
@@ -174,7 +174,7 @@ def test_child_that_is_killed_is_told(hanging: subprocess.Popen[str], place: Pla
 def test_child_does_not_outlive_its_parent(hanging: subprocess.Popen[str]) -> None:
     (child,) = children(hanging.pid)
     hanging.kill()
-    hanging.wait(10)
+    hanging.wait(60)
     wait_until(lambda: not is_alive(child))
 
 

@@ -109,23 +109,44 @@ class PostOffice:
 
 @dataclass(frozen=True)
 class Post:
-    """The office, and its servers while they run."""
+    """The office, and its servers while they run.
+
+    Attributes:
+        office: Where everything listens.
+        first: The Postfix before the gateway.
+        second: The Postfix behind it.
+        logs: What all of them say, with the gateways that were started.
+    """
 
     office: PostOffice
     first: Postfix
     second: Postfix
+    logs: list[Path]
 
-    def wait_for(self, address: str, count: int, seconds: float = PATIENCE) -> list[Path]:
+    def wait_for(self, address: str, count: int) -> list[Path]:
         """The mails of an address, when there are as many, or the time is over."""
-        end = time.monotonic() + seconds
-        while len(found := self.office.dovecot.mails(address)) < count and time.monotonic() < end:
+        end = time.monotonic() + PATIENCE
+        while len(found := self.office.dovecot.mails(address)) < count:
+            if time.monotonic() > end:
+                self._tell(f"{address} has {len(found)} mails instead of {count}")
+                break
             time.sleep(0.02)
         return found
 
-    def wait_until_idle(self, seconds: float = PATIENCE) -> None:
-        end = time.monotonic() + seconds
-        while not (self.first.is_idle() and self.second.is_idle()) and time.monotonic() < end:
+    def wait_until_idle(self) -> None:
+        """Wait until no mail is on its way, or the time is over."""
+        end = time.monotonic() + PATIENCE
+        while not (self.first.is_idle() and self.second.is_idle()):
+            if time.monotonic() > end:
+                self._tell("mail is still on its way")
+                break
             time.sleep(0.05)
+
+    def _tell(self, reason: str) -> None:
+        """Print where mail may be and what the servers said, for the failure that follows."""
+        print(f"{reason}\n{self.first.queued()}{self.second.queued()}")  # noqa: T201 - with the failure
+        for log in self.logs:
+            print(f"{log}:\n{log.read_text(errors='replace')[-4000:]}")  # noqa: T201 - with the failure
 
 
 @pytest.fixture(scope="session")
@@ -137,7 +158,7 @@ def post() -> Iterator[Post]:
         office = PostOffice(tls, dovecot)
         second = stack.enter_context(office.second(folder / "second").running())
         first = stack.enter_context(office.first(folder / "first").running())
-        yield Post(office, first, second)
+        yield Post(office, first, second, [server.folder / "log" for server in (first, second, dovecot)])
 
 
 @dataclass(frozen=True)
@@ -212,6 +233,10 @@ class Gateway:
     log: Path
     process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -269,10 +294,20 @@ keys = ["{bob}"]
 
 
 @pytest.fixture(scope="session")
-def outgoing(post: Post, acme: Organisation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """The gateway for what people send: Alice's mail is signed and encrypted, the office's signed."""
+def outgoing_gateway(
+    post: Post, acme: Organisation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """The gateway for what people send; it may have been killed by a test."""
     rules = _OUTGOING.format(alice=acme.alice.info.label)
     yield from _gateway("outgoing", rules, post, acme, tmp_path_factory.mktemp("outgoing"))
+
+
+@pytest.fixture
+def outgoing(outgoing_gateway: Gateway) -> Gateway:
+    """The same, and it runs: Alice's mail is signed and encrypted, the office's signed."""
+    if not outgoing_gateway.runs:
+        outgoing_gateway.start()
+    return outgoing_gateway
 
 
 @pytest.fixture(scope="session")
@@ -300,11 +335,12 @@ listen = "{listen}"
 next = "127.0.0.1:{post.office.reinjection}"
 {rules}""")
     made = Gateway(direction, config, place, folder / "log")
+    post.logs.append(made.log)
     made.start()
     try:
         yield made
     finally:
-        if made.process is not None and made.process.poll() is None:
+        if made.runs:
             made.stop()
 
 
@@ -313,6 +349,7 @@ def _empty_mailboxes(request: pytest.FixtureRequest) -> None:
     """Each test begins with empty mailboxes and queues."""
     if "post" in request.fixturenames:
         post: Post = request.getfixturevalue("post")
+        post.wait_until_idle()
         for place in (post.office.dovecot.folder / "mail").glob("*/Maildir/*/*"):
             if place.is_file() and place.parent.name in ("new", "cur"):
                 place.unlink()

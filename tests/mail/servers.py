@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PASSWORD = "correct-horse"
-PATIENCE = 20.0  # seconds until a server must listen, or be gone
+PATIENCE = 60.0  # seconds until a server must listen, or be gone
 
 _DAEMONS = Path("/usr/lib/postfix/sbin")
 _SERVICES = """\

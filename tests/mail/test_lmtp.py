@@ -226,7 +226,10 @@ def test_a_system_without_descriptors_is_not_kept_busy(
     server = Server(listener, inbox, LIMIT)
     thread = threading.Thread(target=server.run)
     thread.start()
-    time.sleep(0.3)
+    end = time.monotonic() + 20
+    while not listener.asked and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.3)  # in which it does not ask again
     server.stop()
     thread.join(20)
     theirs.close()
