@@ -155,6 +155,15 @@ class TestDev:
         told = tokensign("serve", "--dev", "--dir", "other", folder=tmp_path, code=5)
         assert "is not empty and not from" in told
 
+    @pytest.mark.parametrize("mode", [0o720, 0o702])
+    def test_folder_that_others_may_write_to_is_not_used(self, tmp_path: Path, mode: int) -> None:
+        (tmp_path / "shared").mkdir()
+        (tmp_path / "shared" / ".tokensign-serve-dev").touch()
+        (tmp_path / "shared").chmod(mode)
+        told = tokensign("serve", "--dev", "--dir", "shared", folder=tmp_path, code=5)
+        assert "is not yours alone" in told
+        assert [file.name for file in (tmp_path / "shared").iterdir()] == [".tokensign-serve-dev"]
+
 
 class TestRemoteKeys:
     def test_keys_are_listed(self, dev: DevService) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shlex
+import stat
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -131,11 +132,12 @@ def furnish(cli: Cli, folder: Path) -> DevPlace:
         folder: Where it is made.
 
     Raises:
-        FileError: The folder holds something else, or certificates that have ended.
+        FileError: The folder holds something else, or certificates that have ended, or is open to others.
         ModuleError: SoftHSM is not there, or does not do it.
     """
     os.environ["SOFTHSM2_CONF"] = str(folder / "softhsm2.conf")  # for the processes of the lane
     if (folder / _MARKER).is_file():
+        _require_own(folder)
         _require_valid(folder)
         _configure_token(folder)  # the folder may have been moved
         return DevPlace(folder)
@@ -149,6 +151,15 @@ def furnish(cli: Cli, folder: Path) -> DevPlace:
     _grant(folder)
     (folder / _MARKER).touch()
     return DevPlace(folder)
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse a folder that somebody else may have made or changed: it names the module that is loaded."""
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & (stat.S_IWGRP | stat.S_IWOTH):
+        raise FileError(
+            f"{folder} is not yours alone, so others may have changed it", hint="name another with --dir"
+        )
 
 
 def _require_valid(folder: Path) -> None:
