@@ -7,7 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from journals import outcomes
+from service_place import digest_of
 
 from tokensign.errors import MalformedError
 from tokensign.lane_protocol import KeyListing, Listing, Messages, answer_of, framed
@@ -15,6 +17,8 @@ from tokensign.uri import KeyUri
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from service_place import RunningService
 
 KEY = KeyListing(
     name=b"name",
@@ -57,3 +61,17 @@ def test_a_large_message_that_comes_in_small_pieces_costs_little() -> None:
     found = [one for at in range(0, len(message), 1024) for one in messages.feed(message[at : at + 1024])]
     assert found == [content]
     assert time.process_time() - begun < 1  # where each piece copied what was before it, that would be 32 GiB
+
+
+@pytest.mark.parametrize(("spec", "items"), [("rsa:2048", 1), ("rsa:2048", 20)])
+def test_a_wrong_signature_is_not_released(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch, spec: str, items: int
+) -> None:
+    digests = [digest_of(b"hello")] * items
+    assert service.sign(spec, digests=digests).status == 200
+    key = service.context.lanes.keys()[service.key(spec)]
+    monkeypatch.setattr(key, "public_key", rsa.generate_private_key(65537, 2048).public_key())
+    answer = service.sign(spec, digests=digests)
+    assert (answer.status, answer.problem) == (500, "failed")
+    assert b"signature" not in answer.body
+    assert outcomes(service.context.store)[-1][1] == {"result": "failed", "error": "SigningError"}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from functools import lru_cache
-from itertools import repeat
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 from tokensign.algorithms import default_scheme
 from tokensign.cms.deferred import DeferredSigning
+from tokensign.cms.signature import verify_fresh
 from tokensign.cms.signer_info import SigningOptions
-from tokensign.errors import SigningError, TokensignError, UnsupportedError
+from tokensign.errors import BadSignatureError, SigningError, TokensignError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tokensign.algorithms import SignatureScheme
     from tokensign.service.lanes import LaneKey
@@ -48,7 +48,10 @@ def _usual_scheme(key: LaneKey) -> str:
 async def sign_raw(
     key: LaneKey, scheme: SignatureScheme, items: Sequence[bytes]
 ) -> list[bytes | TokensignError]:
-    """Sign hash values, or messages where the scheme hashes nothing.
+    """Sign hash values, or messages where the scheme hashes nothing, and verify what comes back.
+
+    ECDSA is not verified here. That takes as long as to sign, and a wrong value is of no use to anybody; one
+    of RSA reveals the key (Boneh, DeMillo and Lipton, 1997).
 
     Returns:
         For each, in order, its signature, or why there is none.
@@ -56,9 +59,13 @@ async def sign_raw(
     Raises:
         LaneError: None was signed, or it is not known.
     """
-    if scheme.prehashed:
-        return await key.sign_digests(items, scheme)
-    return await _one_by_one(key, scheme, items)
+    if not scheme.prehashed:
+        signatures = await _one_by_one(key, scheme, items)
+    else:
+        signatures = await key.sign_digests(items, scheme)
+        if scheme.family == "ecdsa":
+            return signatures
+    return await _for_each(partial(_verified, key, scheme), items, signatures)
 
 
 async def sign_cms(
@@ -81,9 +88,34 @@ async def sign_cms(
         signatures = await key.sign_digests(hashed, scheme)
     else:
         signatures = await _one_by_one(key, scheme, attributes)
-    if len(items) < _THREAD_FROM:
-        return list(map(_message, repeat(signing), attributes, signatures))
-    return await asyncio.to_thread(lambda: list(map(_message, repeat(signing), attributes, signatures)))
+    return await _for_each(partial(_message, signing), attributes, signatures)
+
+
+async def _for_each(
+    function: Callable[[bytes, bytes | TokensignError], bytes | TokensignError],
+    signed: Sequence[bytes],
+    signatures: Sequence[bytes | TokensignError],
+) -> list[bytes | TokensignError]:
+    """The results of a function that verifies."""
+    if len(signed) < _THREAD_FROM:
+        return list(map(function, signed, signatures))
+    return await asyncio.to_thread(lambda: list(map(function, signed, signatures)))
+
+
+def _verified(
+    key: LaneKey, scheme: SignatureScheme, item: bytes, signature: bytes | TokensignError
+) -> bytes | TokensignError:
+    if not isinstance(signature, bytes):
+        return signature
+    what = {"digest" if scheme.prehashed else "message": item}
+    try:
+        verify_fresh(key.public_key, scheme, signature, **what)
+    except BadSignatureError:
+        return SigningError(
+            f"the signature that the token made with {key.id} is wrong and was thrown away",
+            hint="run `tokensign doctor`; the key, the token or its module is damaged",
+        )
+    return signature
 
 
 def _message(
