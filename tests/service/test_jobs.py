@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -268,6 +268,22 @@ class TestRecords:
         assert not worker.put(job, [JobItem(1, b"1", b"too late")])
         items = [(item.signature, item.reason) for item in worker.items(job_id, 0, 9)]
         assert items == [(b"in time", None), (None, "expired"), (None, "expired")]
+
+    def test_job_that_ended_long_ago_is_forgotten(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        records = JobRecords(store)
+        ended, waiting = self.add(records, "a"), self.add(records, "b")
+        job = records.take("x")
+        assert job is not None
+        assert job.id == ended
+        records.finish(job)
+        assert not records.forget()
+        monkeypatch.setattr(job_records, "KEPT", timedelta(0))
+        assert records.forget()
+        assert not records.forget()
+        assert records.find(ended) is None
+        assert records.find(waiting) is not None
 
     def test_job_that_was_left_is_free(self, store: Store) -> None:
         first, second = JobRecords(store), JobRecords(store)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sqlalchemy import and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
 
 from tokensign.audit.changes import record_change
 from tokensign.errors import LaneBusyError
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
     from tokensign.store import Store
 
-__all__ = ["WAITING_MAXIMUM", "Job", "JobItem", "JobRecords", "JobState"]
+__all__ = ["KEPT", "WAITING_MAXIMUM", "Job", "JobItem", "JobRecords", "JobState"]
 
 WAITING_MAXIMUM: Final = 100
 """Jobs of a principal that wait at once, of at most 20,000 digests each: they fill the database, and those of
 others wait behind them."""
+KEPT: Final = timedelta(days=30)
+"""How long a job that has ended can be asked for; the audit log has what became of it for ever."""
 JobState = Literal["waiting", "done", "failed"]
 _HOLD: Final = timedelta(seconds=30)  # longer than a batch may take in a lane, with its records
 _WAITS: Final = and_(JOB_ITEMS.c.signature.is_(None), JOB_ITEMS.c.reason.is_(None))
@@ -278,6 +280,22 @@ class JobRecords:
             job = Job(**row._mapping)  # noqa: SLF001 - as above
             _end(connection, job, problem)
         return job
+
+    def forget(self) -> bool:
+        """Delete a job that ended so long ago that it is not kept any more, with its signatures.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            FileError: The database fails.
+        """
+        with self._store.writing() as connection:
+            ended = JOBS.c.finished_at <= database_time(connection) - KEPT
+            old = connection.scalars(select(JOBS.c.id).where(ended).limit(1)).one_or_none()
+            connection.execute(delete(JOB_ITEMS).where(JOB_ITEMS.c.job == old))
+            connection.execute(delete(JOBS).where(JOBS.c.id == old))
+        return old is not None
 
     def _hold(self, connection: Connection, job: Job, **values: Any) -> bool:  # noqa: ANN401 - columns
         """Change a job that this process has; whether it has it."""

@@ -131,12 +131,17 @@ class JobWork:
         await asyncio.to_thread(self.records.leave, job)
         return False
 
-    async def end_overdue(self) -> None:
-        """End jobs whose hours are over, until `stop`; also those of lanes that no process has any more."""
+    async def clear_up(self) -> None:
+        """End jobs whose hours are over, also of lanes that no process has any more; forget old ones.
+
+        Until `stop`.
+        """
         while not self.stopping:
             try:
                 while job := await asyncio.to_thread(self.records.end_overdue, self._hours, EXPIRED.name):
                     _log.warning("the job %s of the lane %s was not done in time", job.id, job.lane)
+                while not self.stopping and await asyncio.to_thread(self.records.forget):
+                    pass
             except Exception as error:  # noqa: BLE001 - whatever it is, it is looked again
                 _log.warning("jobs are not looked through: %s: %s", type(error).__name__, error)
             await self.pause(_OVERDUE_SECONDS)

@@ -39,7 +39,7 @@ class PolledJobs:
     async def start(self) -> None:
         """See `JobQueue.start`."""
         self._tasks = [asyncio.create_task(self._run(lane)) for lane in self._new]
-        self._tasks.append(asyncio.create_task(self._work.end_overdue()))
+        self._tasks.append(asyncio.create_task(self._work.clear_up()))
 
     async def stop(self) -> None:
         """See `JobQueue.stop`."""

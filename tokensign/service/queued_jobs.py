@@ -73,7 +73,7 @@ class QueuedJobs:
         await asyncio.to_thread(self._make_tables)
         await self._app.open_async()
         self._tasks = [asyncio.create_task(self._serve(lane)) for lane in self._lanes]
-        self._tasks += [asyncio.create_task(self._revive()), asyncio.create_task(self._work.end_overdue())]
+        self._tasks += [asyncio.create_task(self._revive()), asyncio.create_task(self._work.clear_up())]
 
     async def stop(self) -> None:
         """See `JobQueue.stop`."""
