@@ -69,6 +69,8 @@ class Case:
 CASES = (
     Case("rsa:2048", 1, 1, 64),
     Case("rsa:2048", 2, 1, 64),
+    Case("rsa:4096", 1, 1, 64),
+    Case("rsa:4096", 2, 1, 64),
     Case("ec:p256", 1, 1, 64),
     Case("ec:p256", 1, 100, 8),
 )
