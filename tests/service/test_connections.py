@@ -55,7 +55,6 @@ def test_a_client_that_does_not_take_its_answers_does_not_hold_up_others(service
         assert time.monotonic() - begun < 5
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     ("sent", "seconds", "answer"),
     [(HEAD, HEAD_SECONDS, b""), (BODY_TO_COME, JSON_SECONDS, b"HTTP/1.1 408 ")],
@@ -71,7 +70,6 @@ def test_a_client_that_stalls_is_sent_away(
         assert seconds - 1 < time.monotonic() - begun < seconds + 5
 
 
-@pytest.mark.full
 def test_two_thousand_open_connections_leave_room_for_more(service: RunningService) -> None:
     needed = 2 * MANY + 500  # both ends are in this process
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

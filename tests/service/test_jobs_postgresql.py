@@ -90,7 +90,6 @@ def test_job_is_put_into_a_queue_and_worked_on(place: ServicePlace) -> None:
     assert queued(place) == 0
 
 
-@pytest.mark.full
 def test_job_goes_on_after_a_restart_of_postgresql(place: ServicePlace, server: PostgresqlServer) -> None:
     with running_service(place) as service:
         job_id = start_job(service, 5000)
@@ -135,7 +134,6 @@ def host(place: ServicePlace, number: int) -> Iterator[tuple[LaunchedProcess, Ru
         process.wait(START_SECONDS)
 
 
-@pytest.mark.full
 def test_twenty_thousand_digests_are_signed_once_each_while_a_host_is_killed(place: ServicePlace) -> None:
     count = 20_000
     with host(place, 1) as (_, first):

@@ -187,6 +187,16 @@ class JobRecords:
         with self._store.reading() as connection:
             return connection.execute(select(JOBS.c.state).where(JOBS.c.id == job_id)).scalar() == "waiting"
 
+    def is_held(self, job_id: str) -> bool:
+        """Whether somebody works on a job.
+
+        Raises:
+            FileError: The database fails.
+        """
+        with self._store.reading() as connection:
+            held = JOBS.c.worker_until >= database_time(connection)
+            return connection.scalar(select(JOBS.c.id).where(JOBS.c.id == job_id, held)) is not None
+
     def _take(self, which: ColumnElement[bool]) -> Job | None:
         with self._store.writing() as connection:
             now = database_time(connection)

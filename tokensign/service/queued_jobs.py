@@ -33,8 +33,7 @@ _log: Final = logging.getLogger(__name__)
 _TASK: Final = "tokensign.sign_job"
 _SCHEMA_LOCK: Final = 0x746F6B656E6A6F62  # "tokenjob"; others do not lock it by chance
 _AGAIN_SECONDS: Final = 5  # after which a job that another process still has is looked at again
-_STALLED_SECONDS: Final = 30  # after which a worker that shows no life is taken for dead
-_LOOK_SECONDS: Final = 10.0  # from one look for the jobs of dead workers to the next
+_LOOK_SECONDS: Final = 10.0  # from one look for jobs that nobody works on to the next
 _POOL_SECONDS: Final = 5.0  # for a connection; a service that stops while the database is away waits for two
 
 
@@ -118,14 +117,19 @@ class QueuedJobs:
             raise FileError(f"the job {job_id} goes on later")
 
     async def _revive(self) -> None:
-        """Let what dead workers had be taken by others."""
+        """Let jobs be taken again that nobody works on, although procrastinate says so.
+
+        Their worker died, or it left off while the database was away, and could not tell.
+        """
         manager = self._app.job_manager
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            with contextlib.suppress(procrastinate.exceptions.ConnectorException):  # the database is away
-                for job in await manager.get_stalled_jobs(seconds_since_heartbeat=_STALLED_SECONDS):
-                    _log.warning("the worker of the job %s is dead", job.task_kwargs.get("job_id"))
-                    await manager.retry_job(job)
+            with contextlib.suppress(procrastinate.exceptions.ConnectorException, FileError):  # it is away
+                for job in await manager.list_jobs_async(task=_TASK, status="doing"):
+                    job_id = str(job.task_kwargs["job_id"])
+                    if not await asyncio.to_thread(self.records.is_held, job_id):
+                        _log.warning("nobody works on the job %s", job_id)
+                        await manager.retry_job(job)
 
     def _make_tables(self) -> None:
         """Make procrastinate's tables where they are not there."""
