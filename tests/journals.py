@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
+import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from tokensign.service.processes import LEASE_SECONDS
 from tokensign.store.service_tables import OPERATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from tokensign.store import Store
 
@@ -32,6 +34,7 @@ __all__ = [
     "outcomes",
     "rows",
     "running",
+    "until",
 ]
 
 ALICE, BOB = Principal("alice", "certificate"), Principal("bob", "api-key")
@@ -52,6 +55,13 @@ async def begin(journal: Journal, key: str | None = None, request: bytes = REQUE
     begun = await journal.begin(ALICE, "sign", "acme/alice", {"digests": ["00"]}, key, request)
     assert isinstance(begun, Begun)
     return begun
+
+
+async def until(is_so: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until something is so, or the time is over."""
+    end = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < end:  # noqa: ASYNC110 - what is looked at tells nobody
+        await asyncio.sleep(0.02)
 
 
 def entries(store: Store) -> list[dict[str, Any]]:

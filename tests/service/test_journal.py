@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from journals import ALICE, BOB, OTHER_REQUEST, REQUEST, begin, entries, outcomes, rows, running
+from journals import ALICE, BOB, OTHER_REQUEST, REQUEST, begin, entries, outcomes, rows, running, until
 from sqlalchemy import Engine, event, update
 
 from tokensign.audit.verifying import verify_store
@@ -133,7 +133,7 @@ async def test_answers_are_forgotten_after_a_day(store: Store) -> None:
             old = datetime.now(UTC) - REMEMBERED - timedelta(seconds=1)
             connection.execute(update(OPERATIONS).values(begun_at=old))
         await begin(journal, "key-1", OTHER_REQUEST)  # whether the row is still there or not
-        await asyncio.sleep(0.3)
+        await until(lambda: rows(store) == 1)
         assert rows(store) == 1
 
 

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from journals import ALICE, REQUEST, begin, full_disk, outcomes, running
+from journals import ALICE, REQUEST, begin, full_disk, outcomes, running, until
 from postgresql import controlled_postgresql
 
 from tokensign.audit.verifying import verify_store
@@ -108,7 +108,7 @@ async def test_a_full_disk_lets_nothing_go_on(store: Store) -> None:
                     await journal.finish(one, {"result": "done"}, b"signature")
             assert outcomes(store) == []
         await journal.finish(begun[2], {"result": "done"}, b"signature")  # there is room again
-        await asyncio.sleep(LEASE)
+        await until(lambda: len(outcomes(store)) == len(begun))
         unknown = {"result": "unknown", "reason": "could not be recorded"}
         assert dict(outcomes(store)) == {
             begun[0].id: unknown,
@@ -122,17 +122,18 @@ async def test_a_full_disk_lets_nothing_go_on(store: Store) -> None:
 async def test_nobody_waits_for_ever_for_a_database_that_is_held(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tokensign.service.journal.RECORD_SECONDS", 0.3)
     async with running(store) as journal:
-        with store.writing():  # as a process that hangs in its transaction
+        with monkeypatch.context() as patch, store.writing():  # as a process that hangs in its transaction
+            patch.setattr("tokensign.service.journal.RECORD_SECONDS", 0.3)
             waiting = [asyncio.ensure_future(begin(journal)) for _ in range(3)]
             await asyncio.sleep(0.15)
             waiting += [asyncio.ensure_future(begin(journal)) for _ in range(3)]
-            done, pending = await asyncio.wait(waiting, timeout=5)
+            done, pending = await asyncio.wait(waiting, timeout=30)
             assert not pending
             assert all("for 0.3 seconds" in str(one.exception()) for one in done)
         assert await begin(journal)
-    assert len(outcomes(store)) == 6, "what was recorded after all is given up on record"
+        await until(lambda: len(outcomes(store)) == len(waiting))
+    assert len(outcomes(store)) == len(waiting), "what was recorded after all is given up on record"
 
 
 async def test_a_damaged_tree_is_not_appended_to(store: Store) -> None:
