@@ -6,6 +6,7 @@
 # --full adds the long runs (soaks, fuzzing, gigabytes). Options of pytest, such as -k or a folder, narrow the
 # run; then coverage is shown but not judged. A whole run writes docs/interop.md and docs/modules.md anew and
 # prints the latter, the table of what each module can do. Safe to repeat; when all is there it needs no network.
+# What fails is run once more, alone; only what fails again fails the run.
 # What of Debian's coming release cannot be had is left out, and the tests that need it are skipped by name. After a
 # whole run half a minute of fuzzing (with --full ten).
 
@@ -84,10 +85,21 @@ fuzz() {
     TMPDIR=$PWD PYTHONPATH=$repository python -m fuzz.read_message "-max_total_time=$fuzz_seconds" -timeout=5 -verbosity=0)
 }
 
+# What failed, once more and alone: tests of faults and deadlines have other tests beside them on the same two cores.
+# Only what fails again fails the run; what does not is unsteady, and stands above.
+again() {
+  local code=$?
+  ((code == 1)) || return "$code"
+  say "once more, alone: what failed"
+  pytest --last-failed --last-failed-no-failures none --no-cov "${full[@]}" "$@"
+}
+
 fuzz_seconds=30
+full=()
 options=(--numprocesses 2 --maxschedchunk 2 --cov)
 if [[ ${1-} == --full ]]; then
   shift
+  full=(--full)
   options+=(--full)
   fuzz_seconds=600
 fi
@@ -108,7 +120,7 @@ say "mypy" && mypy
 say "import-linter" && lint-imports
 say "sphinx" && sphinx-build -q -W --keep-going docs build/docs
 say "pytest"
-pytest "${options[@]}" "$@"
+pytest "${options[@]}" "$@" || again "$@"
 (($#)) || fuzz
 (($#)) || python tests/interop/write_table.py "$results" docs/interop.md
 (($#)) || python tests/modules/write_table.py "$results" docs/modules.md
